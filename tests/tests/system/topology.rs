@@ -1,0 +1,130 @@
+//! Who can reach whom, and who answers.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Result, ensure};
+use system_tests::{customer::Customer, stack::Stack, wait_until};
+
+#[tokio::test]
+async fn databases_cannot_be_reached_from_the_balancer_or_the_edge() -> Result<()> {
+    let stack = Stack::from_env()?;
+    for front in ["gateway", "balancer", "edge"] {
+        let networks = stack.networks(&stack.one_of(front).await?).await?;
+        ensure!(
+            !networks.contains(&"data".to_owned()),
+            "{front} is on {networks:?}"
+        );
+    }
+    for store in [
+        "postgres-1",
+        "sessions-1",
+        "cache",
+        "rabbitmq-1",
+        "objects-1",
+        "etcd-1",
+    ] {
+        let networks = stack.networks(&stack.one_of(store).await?).await?;
+        ensure!(networks == ["data"], "{store} is on {networks:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_the_gateway_publishes_a_port_to_the_outside() -> Result<()> {
+    let stack = Stack::from_env()?;
+    for container in stack.containers().await? {
+        if container.state != "running" || container.service == "gateway" {
+            continue;
+        }
+        let outside: Vec<_> = stack
+            .published(&container)
+            .await?
+            .into_iter()
+            .filter(|p| !p.starts_with("127.0.0.1:"))
+            .collect();
+        ensure!(
+            outside.is_empty(),
+            "{} publishes {outside:?}",
+            container.service
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_instance_answers_some_requests_and_says_so() -> Result<()> {
+    let stack = Stack::from_env()?;
+    let expected: BTreeSet<String> = ["balancer-1", "balancer-2", "inventory-1", "inventory-2"]
+        .map(str::to_owned)
+        .into();
+    let served = std::sync::Mutex::new(BTreeSet::new());
+    wait_until(
+        "both balancers and both inventories have answered",
+        Duration::from_secs(30),
+        || async {
+            // A connection of its own each time: one connection stays with one balancer.
+            let customer = Customer::guest(&stack.shop);
+            let response = customer
+                .http
+                .get(customer.url("/"))
+                .send()
+                .await
+                .map_err(|error| error.to_string())?;
+            let by = response
+                .headers()
+                .get("x-served-by")
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+                .to_owned();
+            let mut served = served.lock().expect("no holder panics");
+            served.extend(by.split(", ").map(str::to_owned));
+            if served.is_superset(&expected) {
+                Ok(())
+            } else {
+                Err(format!("{served:?}"))
+            }
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_page_tells_the_way_it_came() -> Result<()> {
+    let stack = Stack::from_env()?;
+    let customer = Customer::guest(&stack.shop);
+    let response = customer
+        .http
+        .get(customer.url("/products/1"))
+        .send()
+        .await?;
+    let timing: Vec<String> = response
+        .headers()
+        .get_all("server-timing")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|entry| {
+            entry
+                .trim()
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    for hop in ["balancer", "inventory", "cache"] {
+        ensure!(
+            timing.iter().any(|name| name == hop),
+            "no {hop} in {timing:?}"
+        );
+    }
+    ensure!(
+        response.headers().contains_key("x-request-id"),
+        "no request id"
+    );
+    ensure!(
+        response.headers().contains_key("content-security-policy"),
+        "no content security policy"
+    );
+    Ok(())
+}
