@@ -1,0 +1,285 @@
+//! The way to whoever is Redis primary now.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use deadpool_redis::{Manager, Pool, PoolError, Runtime};
+use rand::seq::SliceRandom as _;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisConnectionInfo,
+    RedisError,
+};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::{Result, SessionArgs, SessionError};
+
+/// A failover takes up to 4.6 s; a request waits a little longer than that, then says that it is unavailable.
+const OPERATION_DEADLINE: Duration = Duration::from_secs(6);
+/// A frozen primary closes nothing: only this ends the wait for it.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
+const POOL_WAIT: Duration = Duration::from_secs(2);
+/// How long a write waits for a replica to have it.
+const REPLICATION_WAIT: Duration = Duration::from_secs(1);
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
+const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
+/// However many requests fail, the sentinels are asked at most this often.
+const SENTINEL_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// What must be true before a write counts as done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The primary has it.
+    Primary,
+    /// As many replicas have it as the configuration asks for.
+    Replicated,
+}
+
+#[derive(Clone)]
+pub(crate) struct Link {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    args: SessionArgs,
+    primary: ArcSwapOption<Primary>,
+    changed: watch::Sender<u64>,
+    doubt: Notify,
+}
+
+struct Primary {
+    address: String,
+    pool: Pool,
+}
+
+/// Why one attempt failed, and whether another may do better.
+enum AttemptError {
+    Again(Option<RedisError>),
+    Refused(RedisError),
+}
+
+impl Link {
+    /// Starts to follow the sentinels. A store that is away now is found when it comes.
+    pub(crate) async fn connect(args: SessionArgs) -> Self {
+        let inner = Arc::new(Inner {
+            args,
+            primary: ArcSwapOption::empty(),
+            changed: watch::Sender::new(0),
+            doubt: Notify::new(),
+        });
+        inner.ask_sentinels(false).await;
+        tokio::spawn(follow(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    pub(crate) fn key_prefix(&self) -> &str {
+        &self.inner.args.sessions_key_prefix
+    }
+
+    /// Whether a primary is known at present.
+    pub(crate) fn connected(&self) -> bool {
+        self.inner.primary.load().is_some()
+    }
+
+    /// Runs commands that are harmless to repeat, until they succeed or the deadline is over.
+    pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline, durability: Durability) -> Result<T> {
+        let deadline = Instant::now() + OPERATION_DEADLINE;
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let mut changed = self.inner.changed.subscribe();
+            let error = match timeout_at(deadline, self.inner.attempt(commands, durability)).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(AttemptError::Refused(error))) => return Err(SessionError::Refused(error)),
+                Ok(Err(AttemptError::Again(error))) => error,
+                Err(_) => None,
+            };
+            metrics::counter!("session_store_retries_total").increment(1);
+            self.inner.doubt.notify_one();
+            if Instant::now() + pause >= deadline {
+                return Err(SessionError::Unavailable(error));
+            }
+            // Whichever comes first: a new primary, or the time to try the old one again.
+            let _ = timeout(pause, changed.changed()).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+}
+
+impl Inner {
+    async fn attempt<T: FromRedisValue>(
+        &self,
+        commands: &Pipeline,
+        durability: Durability,
+    ) -> std::result::Result<T, AttemptError> {
+        let Some(primary) = self.primary.load_full() else {
+            return Err(AttemptError::Again(None));
+        };
+        let mut connection = primary.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => AttemptError::Again(Some(error)),
+            _ => AttemptError::Again(None),
+        })?;
+        let replicas_min = match durability {
+            Durability::Primary => 0,
+            Durability::Replicated => self.args.sessions_replicas_min,
+        };
+        let outcome = write_and_wait(&mut connection, commands, replicas_min).await;
+        if matches!(outcome, Err(AttemptError::Again(_))) {
+            // A connection to a demoted or silent primary must not go back to the pool.
+            drop(deadpool_redis::Connection::take(connection));
+        }
+        outcome
+    }
+
+    /// Learns from the sentinels who is primary. With `doubtful`, also the known one has to prove itself again.
+    async fn ask_sentinels(&self, doubtful: bool) {
+        let mut sentinels = self.args.sessions_sentinels.clone();
+        sentinels.shuffle(&mut rand::rng());
+        let known = self.primary.load_full();
+        for sentinel in sentinels {
+            let Ok(Some(address)) = timeout(SENTINEL_TIMEOUT, self.primary_by(&sentinel)).await else {
+                continue;
+            };
+            let is_known = known.as_ref().is_some_and(|primary| primary.address == address);
+            if is_known && !doubtful {
+                return;
+            }
+            if !self.proves_primary(&address).await {
+                continue;
+            }
+            if !is_known {
+                self.switch_to(address);
+            }
+            return;
+        }
+    }
+
+    async fn primary_by(&self, sentinel: &str) -> Option<String> {
+        let mut connection = open(sentinel, None).await.ok()?;
+        let (host, port): (String, u16) = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(&self.args.sessions_master)
+            .query_async(&mut connection)
+            .await
+            .ok()?;
+        Some(format!("{host}:{port}"))
+    }
+
+    /// A sentinel that was cut off may name a node that is dead or a replica by now.
+    async fn proves_primary(&self, address: &str) -> bool {
+        let role = async {
+            let mut connection = open(address, self.password()).await?;
+            redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await
+        };
+        let Ok(Ok(role)) = timeout(CONNECT_TIMEOUT, role).await else {
+            return false;
+        };
+        role.first().is_some_and(|role| redis::from_redis_value_ref::<String>(role).is_ok_and(|role| role == "master"))
+    }
+
+    fn switch_to(&self, address: String) {
+        let Some(pool) = self.pool(&address) else {
+            tracing::error!(redis.address = %address, "The sentinels named an address that cannot be used");
+            return;
+        };
+        tracing::info!(redis.address = %address, "Sessions have a primary");
+        if let Some(old) = self.primary.swap(Some(Arc::new(Primary { address, pool }))) {
+            old.pool.close();
+        }
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    fn pool(&self, address: &str) -> Option<Pool> {
+        let manager = Manager::new_with_config(connection_info(address, self.password())?, connection_config()).ok()?;
+        Pool::builder(manager)
+            .max_size(self.args.sessions_pool_max)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(ATTEMPT_TIMEOUT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .ok()
+    }
+
+    fn password(&self) -> Option<&str> {
+        self.args.sessions_password_file.as_ref().map(shop_telemetry::startup::SecretFile::expose)
+    }
+}
+
+/// `WAIT` counts the writes of its own connection only, so it goes over the one that wrote.
+async fn write_and_wait<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    commands: &Pipeline,
+    replicas_min: u32,
+) -> std::result::Result<T, AttemptError> {
+    let value = match timeout(ATTEMPT_TIMEOUT, commands.query_async::<T>(connection)).await {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) if is_refusal(&error) => return Err(AttemptError::Refused(error)),
+        Ok(Err(error)) => return Err(AttemptError::Again(Some(error))),
+        Err(_) => return Err(AttemptError::Again(None)),
+    };
+    if replicas_min == 0 {
+        return Ok(value);
+    }
+    let acknowledged: u32 = redis::cmd("WAIT")
+        .arg(replicas_min)
+        .arg(u64::try_from(REPLICATION_WAIT.as_millis()).unwrap_or(u64::MAX))
+        .query_async(connection)
+        .await
+        .map_err(|error| AttemptError::Again(Some(error)))?;
+    if acknowledged < replicas_min {
+        metrics::counter!("session_store_unreplicated_total").increment(1);
+        return Err(AttemptError::Again(None));
+    }
+    Ok(value)
+}
+
+/// Whether Redis understood the command and won't ever run it, as opposed to being the wrong node or not ready.
+fn is_refusal(error: &RedisError) -> bool {
+    if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
+        return false;
+    }
+    const PASSING: [&str; 8] =
+        ["READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "CLUSTERDOWN", "NOAUTH"];
+    match error.code() {
+        Some(code) => !PASSING.contains(&code),
+        None => !error.is_unrecoverable_error(),
+    }
+}
+
+async fn follow(inner: Weak<Inner>) {
+    loop {
+        let doubtful = {
+            let Some(inner) = inner.upgrade() else { return };
+            timeout(SENTINEL_INTERVAL, inner.doubt.notified()).await.is_ok()
+        };
+        let Some(inner) = inner.upgrade() else { return };
+        inner.ask_sentinels(doubtful).await;
+        drop(inner);
+        sleep(SENTINEL_INTERVAL_MIN).await;
+    }
+}
+
+async fn open(address: &str, password: Option<&str>) -> redis::RedisResult<MultiplexedConnection> {
+    let info = connection_info(address, password)
+        .ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "not host:port")))?;
+    redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&connection_config()).await
+}
+
+fn connection_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(ATTEMPT_TIMEOUT + REPLICATION_WAIT))
+}
+
+fn connection_info(address: &str, password: Option<&str>) -> Option<redis::ConnectionInfo> {
+    let (host, port) = address.rsplit_once(':')?;
+    let info = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?).into_connection_info().ok()?;
+    let mut settings = RedisConnectionInfo::default();
+    if let Some(password) = password {
+        settings = settings.set_password(password);
+    }
+    Some(info.set_redis_settings(settings))
+}
