@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: one voice for progress and for errors.
 
 say() { printf '%s\n' "$*" >&2; }

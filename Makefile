@@ -1,0 +1,22 @@
+.PHONY: up down clean logs status heal restock loadtest test audit
+
+up: ## sets up what is missing, builds, starts, waits, prints the addresses
+	@scripts/up
+down: ## stops the stack; data stays
+	@scripts/down
+clean: ## removes the stack with its data, images and settings
+	@scripts/clean
+logs: ## follows the logs
+	@scripts/logs
+status: ## every container, who leads where, what is down and what that means
+	@scripts/status
+heal: ## starts whatever should run
+	@scripts/heal
+restock: ## puts every print's stock back
+	@scripts/restock
+loadtest: ## what the stack can take
+	@scripts/loadtest
+test: ## formatting, lints, unit, service and system tests
+	@scripts/test
+audit: ## orders, stock and payments agree to the row
+	@scripts/audit

@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# Sourced by the scripts that run the stack: its settings, which the compose file reads as variables. What the
+# environment gives wins; what was chosen for the default project is kept in .env, which compose reads by itself.
+
+default_project=zillion
+default_subnet=10.213
+
+load_settings() {
+  if [ -z "${COMPOSE_PROJECT_NAME:-}" ]; then COMPOSE_PROJECT_NAME=$default_project; fi
+  if [ "$COMPOSE_PROJECT_NAME" = "$default_project" ] && [ -r .env ]; then
+    local name value
+    while IFS='=' read -r name value; do
+      [[ "$name" =~ ^[A-Z_]+$ ]] || continue
+      if [ -z "${!name:-}" ]; then export "$name=$value"; fi
+    done <.env
+  fi
+  : "${SHOP_PORT:=8080}" "${EDGE_PORT:=8081}"
+  export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT
+}
+
+save_settings() {
+  [ "$COMPOSE_PROJECT_NAME" = "$default_project" ] || return 0
+  local name
+  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT GARAGE_SOURCE EXTRA_CA; do
+    echo "$name=${!name:-}"
+  done >.env
+}
+
+# The project's containers as lines "service<TAB>name<TAB>state<TAB>status", stopped ones too.
+project_containers() {
+  docker ps --all --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter label=com.docker.compose.oneoff=False \
+    --format '{{.Label "com.docker.compose.service"}}\t{{.Names}}\t{{.State}}\t{{.Status}}' | sort
+}
+
+is_one_shot() { case "$1" in secrets | objects-setup | migrate | seed) true ;; *) false ;; esac }
+
+# Keeps the subnet of a stack that exists; else takes the first whose addresses neither Docker nor this machine uses.
+choose_subnet() {
+  local existing taken octet
+  if [ -n "${ZILLION_SUBNET:-}" ]; then
+    [[ "$ZILLION_SUBNET" =~ ^[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
+      fail "ZILLION_SUBNET=$ZILLION_SUBNET is not the first two numbers of an address" "For example: ZILLION_SUBNET=10.220 make up"
+  fi
+  existing=$(docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "${COMPOSE_PROJECT_NAME}_data" 2>/dev/null | cut -d. -f1,2) || true
+  if [ -n "$existing" ]; then
+    ZILLION_SUBNET=$existing
+  elif [ -z "${ZILLION_SUBNET:-}" ] || subnet_is_taken "$ZILLION_SUBNET"; then
+    taken=${ZILLION_SUBNET:-$default_subnet}
+    for octet in $(seq 213 254) $(seq 100 212); do
+      ZILLION_SUBNET=10.$octet
+      subnet_is_taken "$ZILLION_SUBNET" || break
+      ZILLION_SUBNET=""
+    done
+    [ -n "$ZILLION_SUBNET" ] || fail "no free subnet found in 10.100 to 10.254" "Choose one: ZILLION_SUBNET=172.30 make up"
+    [ "$ZILLION_SUBNET" = "$taken" ] || say "The subnet $taken.0.0/16 is in use here: the stack gets $ZILLION_SUBNET.0.0/16"
+  fi
+  export ZILLION_SUBNET
+}
+
+subnet_is_taken() {
+  local prefix=${1//./\\.}
+  {
+    docker network ls --quiet | xargs -r docker network inspect --format '{{range .IPAM.Config}}{{println .Subnet}}{{end}}' 2>/dev/null || true
+    ip -4 route 2>/dev/null || true
+  } | grep -qE "^(10\.0\.0\.0/8|$prefix\.)"
+}
+
+# A port that something else holds is found before the build, not after it.
+require_free_port() {
+  local name=$1 port=${!1} holder
+  if ! [[ "$port" =~ ^[0-9]{1,5}$ ]] || [ "$port" -lt 1 ] || [ "$port" -gt 65535 ]; then fail "$name=$port is not a port number"; fi
+  holder=$(docker ps --filter "publish=$port" --format '{{.Label "com.docker.compose.project"}} {{.Names}}' | head -n 1)
+  case "$holder" in
+    "$COMPOSE_PROJECT_NAME "*) return ;;
+    "") if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then holder="a process of this machine"; else return 0; fi ;;
+    *) holder="the container ${holder##* }" ;;
+  esac
+  fail "port $port is taken by $holder" "Stop it, or choose another port: $name=$((port + 1000)) make up"
+}
+
+# All of it, chosen where nothing says so yet.
+choose_settings() {
+  load_settings
+  choose_subnet
+  if [ -z "${GARAGE_SOURCE:-}" ]; then GARAGE_SOURCE=$(deploy/objects/source); fi
+  # A machine with certificates of its own sits behind a proxy that inspects traffic; builds have to trust it too.
+  if [ -z "${EXTRA_CA:-}" ] && ls /usr/local/share/ca-certificates/*.crt >/dev/null 2>&1; then
+    EXTRA_CA=/etc/ssl/certs/ca-certificates.crt
+  fi
+  export GARAGE_SOURCE EXTRA_CA="${EXTRA_CA:-/dev/null}"
+  save_settings
+}
