@@ -1,0 +1,256 @@
+//! Accepting connections from a listening socket that several threads and processes share.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// How long whoever accepted last lets the others go first.
+const COURTESY: Duration = Duration::from_millis(1);
+/// How many connections may be taken after one pause, so that a burst isn't slowed down.
+const BURST_MAX: u32 = 8;
+/// Pause after an error like "too many open files", which would otherwise be met again at once.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// One listening socket, for as long as its network lives.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) listener: StdListener,
+    pub(crate) gone: CancellationToken,
+}
+
+/// Where listening sockets come from: bound by this process, or handed over by the gateway (see
+/// [`crate::handover::follow`]), and then replaced whenever the gateway comes back. Cheap to clone and to send to
+/// other threads, each of which accepts by its own [`Listeners`].
+#[derive(Clone, Debug)]
+pub struct ListenSource {
+    pub(crate) generations: watch::Receiver<Option<Arc<Generation>>>,
+}
+
+impl ListenSource {
+    /// Binds a socket of this process's own.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = StdListener::bind(address)?;
+        Self::from_listener(listener)
+    }
+
+    /// Uses a socket that is bound already.
+    pub fn from_listener(listener: StdListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let generation = Generation {
+            listener,
+            gone: CancellationToken::new(),
+        };
+        let (_, generations) = watch::channel(Some(Arc::new(generation)));
+        Ok(Self { generations })
+    }
+
+    /// Whether there is a socket to accept from just now.
+    pub fn is_open(&self) -> bool {
+        self.generations.borrow().is_some()
+    }
+
+    /// The address of the socket, if there is one just now.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.generations
+            .borrow()
+            .as_ref()
+            .and_then(|generation| generation.listener.local_addr().ok())
+    }
+
+    /// Something to accept by, for one task. Dropping all of them and the source closes a socket of one's own.
+    pub fn listeners(&self) -> Listeners {
+        let generations = self.generations.clone();
+        Listeners {
+            generations,
+            is_stale: true,
+            current: None,
+            accepted_last: false,
+            burst_left: 0,
+        }
+    }
+}
+
+/// A connection, and the token that tells when its network is gone: then it must be closed, since nobody will ever
+/// reset it.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection, with Nagle's algorithm switched off.
+    pub stream: TcpStream,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Cancelled when the gateway that opened the listening socket is gone.
+    pub gone: CancellationToken,
+}
+
+/// Accepts from the current socket of a [`ListenSource`].
+#[derive(Debug)]
+pub struct Listeners {
+    generations: watch::Receiver<Option<Arc<Generation>>>,
+    /// Whether `current` is older than the latest of the generations.
+    is_stale: bool,
+    current: Option<(AsyncFd<StdListener>, CancellationToken)>,
+    accepted_last: bool,
+    burst_left: u32,
+}
+
+impl Listeners {
+    /// The next connection. Waits without end while there is no socket. Cancel safe.
+    pub async fn accept(&mut self) -> Accepted {
+        loop {
+            if std::mem::take(&mut self.is_stale) {
+                self.take_generation();
+            }
+            let Some((listener, gone)) = &self.current else {
+                wait_for_change(&mut self.generations).await;
+                self.is_stale = true;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = wait_for_change(&mut self.generations) => {
+                    self.is_stale = true;
+                }
+                ready = listener.readable() => {
+                    let Ok(mut ready) = ready else {
+                        tokio::time::sleep(ERROR_PAUSE).await;
+                        continue;
+                    };
+                    // Everybody who shares the socket is woken for each connection. Whoever won the last one steps
+                    // back for a moment, so that an idle process gets its share and a frozen one costs a moment only.
+                    if self.accepted_last && self.burst_left == 0 {
+                        tokio::time::sleep(COURTESY).await;
+                        self.burst_left = BURST_MAX;
+                    }
+                    match ready.try_io(|listener| listener.get_ref().accept()) {
+                        Err(_would_block) => {
+                            self.accepted_last = false;
+                            self.burst_left = 0;
+                        }
+                        Ok(Ok((stream, peer))) => {
+                            self.accepted_last = true;
+                            self.burst_left = self.burst_left.saturating_sub(1);
+                            match prepare(stream) {
+                                Ok(stream) => return Accepted { stream, peer, gone: gone.clone() },
+                                Err(error) => warn!(%error, "Could not use an accepted connection"),
+                            }
+                        }
+                        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                        Ok(Err(error)) => {
+                            warn!(%error, "Could not accept a connection");
+                            tokio::time::sleep(ERROR_PAUSE).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_generation(&mut self) {
+        let generation = self.generations.borrow_and_update().clone();
+        self.accepted_last = false;
+        self.burst_left = 0;
+        self.current = generation.and_then(|generation| match register(&generation) {
+            Ok(listener) => Some((listener, generation.gone.clone())),
+            Err(error) => {
+                warn!(%error, "Could not listen on a socket");
+                None
+            }
+        });
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "sound for a type whose descriptor never changes; the replacement needs unsafe code"
+)]
+fn register(generation: &Generation) -> io::Result<AsyncFd<StdListener>> {
+    AsyncFd::with_interest(
+        generation.listener.try_clone()?,
+        tokio::io::Interest::READABLE,
+    )
+}
+
+fn prepare(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    TcpStream::from_std(stream)
+}
+
+/// A socket of one's own has no sender and never changes.
+async fn wait_for_change(generations: &mut watch::Receiver<Option<Arc<Generation>>>) {
+    if generations.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_idle_listeners_of_one_socket_both_get_work() {
+        let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let address = source.local_addr().expect("an address");
+        let (sender, mut accepted) = tokio::sync::mpsc::channel(8);
+        for index in 0..2 {
+            let mut listeners = source.listeners();
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                loop {
+                    let connection = listeners.accept().await;
+                    sender
+                        .send((index, connection))
+                        .await
+                        .expect("the test listens");
+                }
+            });
+        }
+        let mut counts = [0; 2];
+        for _ in 0..40 {
+            let _client = TcpStream::connect(address).await.expect("connected");
+            let (index, _connection) = accepted.recv().await.expect("accepted");
+            counts[index] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| *count >= 10),
+            "uneven: {counts:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_accepted_by_one_listener_alone() {
+        let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let address = source.local_addr().expect("an address");
+        let mut clients = Vec::new();
+        for _ in 0..100 {
+            clients.push(TcpStream::connect(address).await.expect("connected"));
+        }
+        let mut listeners = source.listeners();
+        for _ in 0..100 {
+            tokio::time::timeout(Duration::from_secs(5), listeners.accept())
+                .await
+                .expect("accepted");
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_the_source_and_its_listeners_closes_the_socket() {
+        let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let address = source.local_addr().expect("an address");
+        let mut listeners = source.listeners();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), listeners.accept())
+                .await
+                .is_err()
+        );
+        drop((source, listeners));
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}
