@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shop_db::Position;
+
+/// Names one cached value, and its type: a key cannot fetch the wrong one.
+pub trait Key: Send + Sync {
+    /// What is cached.
+    type Value: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    /// The kind of thing; with a new number in it when the value's form changes.
+    const NAMESPACE: &'static str;
+    /// Which thing.
+    fn id(&self) -> String;
+    /// For how long.
+    fn policy(&self) -> Policy;
+}
+
+/// For how long a value may be used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// In Redis.
+    pub ttl: Duration,
+    /// The share by which that varies, so that what was stored together doesn't expire together.
+    pub jitter: f64,
+    /// That a thing does not exist.
+    pub absent_ttl: Duration,
+    /// In this process, where an update by another process is not seen.
+    pub local_ttl: Duration,
+}
+
+impl Policy {
+    /// The usual: a tenth of jitter, absence for five seconds, a second in process.
+    #[must_use]
+    pub const fn new(ttl: Duration) -> Self {
+        Self { ttl, jitter: 0.1, absent_ttl: Duration::from_secs(5), local_ttl: Duration::from_secs(1) }
+    }
+
+    /// Whether a value with so much life left should be loaded anew before it expires.
+    pub(crate) fn is_due(&self, remaining: Duration) -> bool {
+        remaining < self.ttl / 5
+    }
+}
+
+/// What a source answered.
+#[derive(Debug, Clone)]
+pub struct Loaded<V> {
+    /// Nothing, if the thing does not exist.
+    pub value: Option<V>,
+    /// A lower bound of what the source had seen, taken before it was read. Without one, the value is not stored in place of
+    /// anything that has one.
+    pub position: Option<Position>,
+}
