@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,6 +18,26 @@ const COURTESY: Duration = Duration::from_millis(1);
 const BURST_MAX: u32 = 8;
 /// Pause after an error like "too many open files", which would otherwise be met again at once.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that the kernel completes and keeps until somebody accepts them. The kernel lowers it to
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds a listening socket that doesn't block, with room for a burst of connections.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<StdListener> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // Connections of the last owner that linger must not keep the next one from binding.
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(StdListener::from(socket))
+}
 
 /// One listening socket, for as long as its network lives.
 #[derive(Debug)]
@@ -36,8 +57,7 @@ pub struct ListenSource {
 impl ListenSource {
     /// Binds a socket of this process's own.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = StdListener::bind(address)?;
-        Self::from_listener(listener)
+        Self::from_listener(bind_tcp(address)?)
     }
 
     /// Uses a socket that is bound already.
