@@ -1,0 +1,314 @@
+//! Which host serves what, now.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::seq::IndexedRandom as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::host::{Host, View};
+use crate::lag::PrimaryTrail;
+use crate::pool::{AcquireError, Purpose};
+use crate::probe::{self, Answer};
+use crate::{ClusterConfig, DbError, HostStatus, Position, ReadConn, Role, WriteConn};
+
+mod read;
+mod write;
+
+/// A Postgres cluster. Cheap to clone; the probes stop with the last clone.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
+}
+
+/// What a read must see.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Anything up to the lag that replicas may have.
+    Any,
+    /// Everything up to this position.
+    After(Position),
+    /// What the primary sees.
+    Primary,
+}
+
+impl From<Option<Position>> for Freshness {
+    fn from(position: Option<Position>) -> Self {
+        position.map_or(Self::Any, Self::After)
+    }
+}
+
+/// What the handles, the connections and the probes of a cluster share.
+pub(crate) struct Shared {
+    pub(crate) config: ClusterConfig,
+    pub(crate) closed: CancellationToken,
+    hosts: Vec<Arc<Host>>,
+    trail: Mutex<PrimaryTrail>,
+    /// A host that claims to be primary on an older timeline has been deposed and doesn't know yet.
+    timeline_max: AtomicU32,
+    /// Counts whatever a waiting caller may want to look at.
+    changes: watch::Sender<u64>,
+    fallback: Arc<Semaphore>,
+    fallback_waiters: Semaphore,
+}
+
+/// Reads that may wait for their turn on the primary, for each that is served.
+const FALLBACK_WAITERS_PER_READ: usize = 20;
+
+impl Cluster {
+    /// Starts to watch the hosts. Doesn't wait for them: a process must start also while its database is down.
+    pub async fn connect(config: ClusterConfig) -> Result<Self, DbError> {
+        let hosts = config
+            .hosts
+            .iter()
+            .map(|address| Arc::new(Host::new(&config, address)))
+            .collect();
+        let fallback_max = usize::try_from(config.fallback_reads_max)
+            .unwrap_or(1)
+            .max(1);
+        let closed = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            closed: closed.clone(),
+            hosts,
+            trail: Mutex::default(),
+            timeline_max: AtomicU32::new(0),
+            changes: watch::Sender::new(0),
+            fallback: Arc::new(Semaphore::new(fallback_max)),
+            fallback_waiters: Semaphore::new(fallback_max * FALLBACK_WAITERS_PER_READ),
+            config,
+        });
+        for host in &shared.hosts {
+            tokio::spawn(probe::run(Arc::clone(&shared), Arc::clone(host)));
+        }
+        Ok(Self {
+            shared,
+            _stop: Arc::new(closed.drop_guard()),
+        })
+    }
+
+    /// A connection to the primary. Without a primary it waits for one, up to the configured time.
+    pub async fn write(&self) -> Result<WriteConn, DbError> {
+        write::connection(&self.shared).await
+    }
+
+    /// A connection to a host that has seen what `freshness` asks for: a healthy replica if there is one, else the
+    /// primary.
+    pub async fn read(&self, freshness: Freshness) -> Result<ReadConn, DbError> {
+        read::connection(&self.shared, freshness).await
+    }
+
+    /// What the cluster is called.
+    pub fn name(&self) -> &str {
+        &self.shared.config.name
+    }
+
+    /// What is known of each host, in the order of the configuration.
+    pub fn status(&self) -> Vec<HostStatus> {
+        self.shared.hosts.iter().map(|host| host.status()).collect()
+    }
+
+    /// Stops the probes and closes all connections that are not in use.
+    pub async fn close(&self) {
+        self.shared.closed.cancel();
+        for host in &self.shared.hosts {
+            host.close();
+        }
+        self.shared.announce();
+    }
+}
+
+impl Shared {
+    /// The host that takes writes, if there is one.
+    fn primary(&self) -> Option<&Arc<Host>> {
+        let timeline_max = self.timeline_max.load(Ordering::Relaxed);
+        self.hosts.iter().find(|host| {
+            let view = host.view();
+            view.up && view.role == Some(Role::Primary) && view.timeline == timeline_max
+        })
+    }
+
+    /// A replica that is up, not too far behind, and of which `suits` holds; the one with more free connections of two
+    /// picked by chance, so that many processes don't all prefer the same one.
+    fn replica(&self, suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
+        let suitable: Vec<(&Arc<Host>, bool)> = self
+            .hosts
+            .iter()
+            .map(|host| (host, host.view()))
+            .filter(|(_, view)| view.up && view.role == Some(Role::Replica))
+            .filter(|(_, view)| view.lag.is_none_or(|lag| lag <= self.config.lag_max))
+            .filter(|(_, view)| suits(view))
+            .map(|(host, view)| (host, view.is_slow()))
+            .collect();
+        let some_fast = suitable.iter().any(|(_, slow)| !slow);
+        let fast: Vec<&Arc<Host>> = suitable
+            .into_iter()
+            .filter(|(_, slow)| !(some_fast && *slow))
+            .map(|(host, _)| host)
+            .collect();
+        fast.sample(&mut rand::rng(), 2)
+            .copied()
+            .max_by_key(|host| host.pool(Purpose::Read).available())
+    }
+
+    /// A place among the reads that the primary serves for want of a replica.
+    async fn fallback_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, DbError> {
+        metrics::counter!("db_fallback_reads_total", "cluster" => self.config.name.clone())
+            .increment(1);
+        if let Ok(permit) = Arc::clone(&self.fallback).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _waiter = self
+            .fallback_waiters
+            .try_acquire()
+            .map_err(|_| self.overloaded())?;
+        match timeout_at(deadline, Arc::clone(&self.fallback).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(self.overloaded()),
+        }
+    }
+
+    /// Takes in what a host said.
+    pub(crate) fn host_answered(&self, host: &Host, answer: Answer) {
+        let before = host.view();
+        let restarted = (answer.started_unix - before.started_unix).abs() > 0.001;
+        // A replica without a receiver doesn't say its timeline; in one and the same process it is still the last one.
+        let timeline = if restarted {
+            answer.timeline
+        } else {
+            answer.timeline.max(before.timeline)
+        };
+        let position = Position {
+            timeline,
+            lsn: answer.lsn,
+        };
+        self.timeline_max.fetch_max(timeline, Ordering::Relaxed);
+
+        let lag = {
+            let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+            match answer.role {
+                Role::Primary => {
+                    if timeline == self.timeline_max.load(Ordering::Relaxed) {
+                        trail.note(answer.asked_at, position);
+                    }
+                    None
+                }
+                Role::Replica => trail.lag(position),
+            }
+        };
+        host.update(|view| {
+            view.up = true;
+            view.role = Some(answer.role);
+            view.timeline = timeline;
+            view.lsn = answer.lsn;
+            view.lag = lag;
+            view.started_unix = answer.started_unix;
+        });
+
+        let role_changed = before.role.is_some_and(|role| role != answer.role);
+        if role_changed || (restarted && before.started_unix > 0.0) {
+            host.drop_connections(&self.config);
+        }
+        if !before.up || role_changed {
+            tracing::info!(
+                db.cluster = self.config.name,
+                db.host = host.label,
+                db.role = answer.role.as_str(),
+                db.timeline = timeline,
+                "A database host is up"
+            );
+            if answer.role == Role::Primary {
+                metrics::counter!("db_primary_changes_total", "cluster" => self.config.name.clone()).increment(1);
+            }
+        }
+        self.report(host);
+        self.announce();
+    }
+
+    /// Takes in that a host is dead, frozen or cut off.
+    pub(crate) fn host_failed(&self, host: &Host, error: &sqlx::Error) {
+        let before = host.view();
+        host.update(|view| view.up = false);
+        if before.up {
+            host.drop_connections(&self.config);
+            tracing::warn!(
+                db.cluster = self.config.name,
+                db.host = host.label,
+                error = error as &dyn std::error::Error,
+                "A database host is lost"
+            );
+        } else if before.role.is_none() {
+            tracing::debug!(
+                db.host = host.label,
+                error = error as &dyn std::error::Error,
+                "A database host can't be reached"
+            );
+        }
+        self.report(host);
+        self.announce();
+    }
+
+    fn report(&self, host: &Host) {
+        let view = host.view();
+        let labels = [
+            ("cluster", self.config.name.clone()),
+            ("host", host.label.clone()),
+        ];
+        let yes = |condition: bool| if condition { 1.0 } else { 0.0 };
+        metrics::gauge!("db_host_up", &labels).set(yes(view.up));
+        metrics::gauge!("db_host_primary", &labels)
+            .set(yes(view.up && view.role == Some(Role::Primary)));
+        if view.up
+            && let Some(lag) = view.lag
+        {
+            metrics::gauge!("db_replica_lag_seconds", &labels).set(lag.as_secs_f64());
+        }
+    }
+
+    fn announce(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn overloaded(&self) -> DbError {
+        DbError::Overloaded {
+            cluster: self.config.name.clone(),
+        }
+    }
+
+    /// What a failure to get a connection means for the caller: an error to give up with, or nothing if another try,
+    /// perhaps on another host, makes sense.
+    fn verdict(&self, host: &Host, failure: AcquireError) -> Option<DbError> {
+        match failure {
+            AcquireError::Full => Some(self.overloaded()),
+            AcquireError::Gone => None,
+            AcquireError::NotPrimary => {
+                host.probe_now.notify_one();
+                None
+            }
+            failure if failure.is_permanent() => match failure {
+                AcquireError::Connect(error) => Some(DbError::Sqlx(error)),
+                _ => None,
+            },
+            AcquireError::Connect(error) => {
+                tracing::debug!(
+                    db.host = host.label,
+                    error = &error as &dyn std::error::Error,
+                    "Could not connect"
+                );
+                host.probe_now.notify_one();
+                None
+            }
+        }
+    }
+}
+
+/// Waits until something is known that was not known before, or `deadline`.
+async fn change_or(changes: &mut watch::Receiver<u64>, deadline: Instant) {
+    tokio::select! {
+        _ = changes.changed() => {}
+        () = sleep_until(deadline) => {}
+    }
+}

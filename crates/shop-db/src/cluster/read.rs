@@ -1,0 +1,173 @@
+//! Connections for reading: to a replica that is fresh enough, else to the primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Freshness, Shared, change_or};
+use crate::host::Host;
+use crate::pool::{AcquireError, Purpose};
+use crate::{DbError, Position, ReadConn, Role};
+
+/// Pause before hosts that just failed are tried again, unless there is news before.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// First pause between two looks at a replica that catches up; it doubles.
+const REPLAY_PAUSE: Duration = Duration::from_millis(2);
+
+/// What a replica has replayed.
+const REPLAY_POSITION: &str =
+    "select (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0'::pg_lsn)::bigint";
+
+pub(super) async fn connection(shared: &Shared, freshness: Freshness) -> Result<ReadConn, DbError> {
+    let since = Instant::now();
+    let deadline = since + shared.config.read_wait;
+    let mut changes = shared.changes.subscribe();
+    loop {
+        if shared.closed.is_cancelled() {
+            return Err(DbError::Closed {
+                cluster: shared.config.name.clone(),
+            });
+        }
+        changes.mark_unchanged();
+        let attempt = Attempt {
+            shared,
+            since,
+            deadline: deadline.min(Instant::now() + shared.config.acquire_timeout),
+        };
+        if let Some(connection) = attempt.any_host(freshness).await? {
+            return Ok(connection);
+        }
+        if Instant::now() >= deadline {
+            return Err(DbError::NoReader {
+                cluster: shared.config.name.clone(),
+                waited: since.elapsed(),
+            });
+        }
+        change_or(&mut changes, deadline.min(Instant::now() + RETRY_PAUSE)).await;
+    }
+}
+
+/// One look at the hosts as they are now.
+struct Attempt<'a> {
+    shared: &'a Shared,
+    since: Instant,
+    deadline: Instant,
+}
+
+impl Attempt<'_> {
+    async fn any_host(&self, freshness: Freshness) -> Result<Option<ReadConn>, DbError> {
+        let replica = match freshness {
+            Freshness::Any => self.shared.replica(|_| true).map(|host| (host, None)),
+            Freshness::After(after) => self.replica_at(after),
+            Freshness::Primary => None,
+        };
+        if let Some((host, catching_up_to)) = replica
+            && let Some(connection) = self.on_replica(host, catching_up_to).await?
+        {
+            return Ok(Some(connection));
+        }
+        self.on_primary(freshness).await
+    }
+
+    /// A replica that has seen `after`; or one that may see it in a moment, which is yet to be checked.
+    fn replica_at(&self, after: Position) -> Option<(&Arc<Host>, Option<Position>)> {
+        let there = self.shared.replica(|view| {
+            view.position()
+                .is_some_and(|position| position.covers(after))
+        });
+        there.map(|host| (host, None)).or_else(|| {
+            let close = self.shared.replica(|view| view.timeline >= after.timeline);
+            close.map(|host| (host, Some(after)))
+        })
+    }
+
+    /// A connection to `host`. None if it fails, or doesn't get to the position in time: then the primary is next. That
+    /// all replicas are busy is no reason to move their load to the primary.
+    async fn on_replica(
+        &self,
+        host: &Arc<Host>,
+        catching_up_to: Option<Position>,
+    ) -> Result<Option<ReadConn>, DbError> {
+        let mut connection = match self.acquire(host, Role::Replica, None).await {
+            Ok(connection) => connection,
+            Err(failure) => return self.shared.verdict(host, failure).map_or(Ok(None), Err),
+        };
+        let there = match catching_up_to {
+            None => true,
+            Some(position) => self.catch_up(host, &mut connection, position).await,
+        };
+        Ok(there.then_some(connection))
+    }
+
+    async fn on_primary(&self, freshness: Freshness) -> Result<Option<ReadConn>, DbError> {
+        let Some(host) = self.shared.primary() else {
+            return Ok(None);
+        };
+        if let Freshness::After(after) = freshness
+            && host.view().timeline < after.timeline
+        {
+            // A failover that this process has not heard of yet.
+            host.probe_now.notify_one();
+            return Ok(None);
+        }
+        let permit = match freshness {
+            Freshness::Primary => None,
+            _ => Some(self.shared.fallback_permit(self.deadline).await?),
+        };
+        match self.acquire(host, Role::Primary, permit).await {
+            Ok(mut connection) => {
+                if let Freshness::After(after) = freshness {
+                    connection.has_seen(after);
+                }
+                Ok(Some(connection))
+            }
+            Err(failure) => self.shared.verdict(host, failure).map_or(Ok(None), Err),
+        }
+    }
+
+    async fn acquire(
+        &self,
+        host: &Arc<Host>,
+        role: Role,
+        fallback: Option<OwnedSemaphorePermit>,
+    ) -> Result<ReadConn, AcquireError> {
+        let pooled = host.pool(Purpose::Read).acquire(self.deadline).await?;
+        Ok(ReadConn::new(
+            pooled,
+            Arc::clone(host),
+            role,
+            self.since,
+            fallback,
+        ))
+    }
+
+    /// Looks again and again, for a moment, whether the replica has replayed up to `position`.
+    async fn catch_up(&self, host: &Host, connection: &mut ReadConn, position: Position) -> bool {
+        let deadline = Instant::now() + self.shared.config.replay_wait;
+        let mut pause = REPLAY_PAUSE;
+        loop {
+            let look = sqlx::query_scalar::<_, i64>(REPLAY_POSITION).fetch_one(&mut **connection);
+            let Ok(Ok(lsn)) = timeout_at(deadline, look).await else {
+                return false;
+            };
+            let lsn = u64::try_from(lsn).unwrap_or(0);
+            // The process on the other side is the one whose timeline is known, unless it was restarted: then this
+            // connection would be broken.
+            let timeline = host.view().timeline;
+            let seen = Position { timeline, lsn };
+            if seen.covers(position) {
+                host.update(|view| view.lsn = view.lsn.max(lsn));
+                connection.has_seen(seen);
+                return true;
+            }
+            if Instant::now() + pause >= deadline {
+                return false;
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Connections for writing: to the primary, or to the next one.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Shared, change_or};
+use crate::pool::Purpose;
+use crate::{DbError, WriteConn};
+
+/// Pause before the same primary is tried again, unless there is news before.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn connection(shared: &Shared) -> Result<WriteConn, DbError> {
+    let since = Instant::now();
+    let deadline = since + shared.config.write_wait;
+    let mut changes = shared.changes.subscribe();
+    let mut waited_for_primary = false;
+    loop {
+        if shared.closed.is_cancelled() {
+            return Err(DbError::Closed {
+                cluster: shared.config.name.clone(),
+            });
+        }
+        changes.mark_unchanged();
+        let mut look_again_at = deadline;
+        if let Some(host) = shared.primary() {
+            let acquire_deadline = deadline.min(Instant::now() + shared.config.acquire_timeout);
+            match host.pool(Purpose::Write).acquire(acquire_deadline).await {
+                Ok(pooled) => {
+                    if waited_for_primary {
+                        record_wait(shared, since);
+                    }
+                    return Ok(WriteConn::new(pooled, host.clone(), since));
+                }
+                Err(failure) => {
+                    if let Some(error) = shared.verdict(host, failure) {
+                        return Err(error);
+                    }
+                    look_again_at = deadline.min(Instant::now() + RETRY_PAUSE);
+                }
+            }
+        }
+        waited_for_primary = true;
+        if Instant::now() >= deadline {
+            record_wait(shared, since);
+            return Err(DbError::NoPrimary {
+                cluster: shared.config.name.clone(),
+                waited: since.elapsed(),
+            });
+        }
+        change_or(&mut changes, look_again_at).await;
+    }
+}
+
+fn record_wait(shared: &Shared, since: Instant) {
+    metrics::histogram!("db_primary_wait_seconds", "cluster" => shared.config.name.clone())
+        .record(since.elapsed().as_secs_f64());
+}

@@ -1,0 +1,182 @@
+//! Connections as callers hold them.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use crate::error::suspicions;
+use crate::host::{Host, Role};
+use crate::pool::Pooled;
+use crate::{DbError, Position};
+
+/// Where the log is on this primary, flushed: the insert position would count others' work that may still be lost.
+const FLUSH_POSITION: &str = "
+    select ('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::int, (lsn - '0/0'::pg_lsn)::bigint
+      from (select pg_current_wal_flush_lsn() as lsn) as it";
+
+/// A connection that reads. It goes back by itself when dropped.
+pub struct ReadConn {
+    lease: Lease,
+    role: Role,
+    position: Position,
+    _fallback: Option<OwnedSemaphorePermit>,
+}
+
+impl ReadConn {
+    pub(crate) fn new(
+        pooled: Pooled,
+        host: Arc<Host>,
+        role: Role,
+        since: Instant,
+        fallback: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let view = host.view();
+        let lag = match role {
+            Role::Primary => None,
+            Role::Replica => view.lag,
+        };
+        // Where the timeline is unknown, nothing is known to be seen.
+        let position = view.position().unwrap_or(Position {
+            timeline: 0,
+            lsn: 0,
+        });
+        Self {
+            lease: Lease::new(pooled, host, role, lag, since),
+            role,
+            position,
+            _fallback: fallback,
+        }
+    }
+
+    /// Raises the position to one that this connection was found to have seen.
+    pub(crate) fn has_seen(&mut self, position: Position) {
+        self.position = self.position.newest(position);
+    }
+
+    /// The host's name.
+    pub fn host(&self) -> &str {
+        &self.lease.host.label
+    }
+
+    /// Whether the host is primary or replica.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What this connection is known to see at least, before anything is read on it.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+/// A connection to the primary. It goes back by itself when dropped.
+pub struct WriteConn {
+    lease: Lease,
+}
+
+impl WriteConn {
+    pub(crate) fn new(pooled: Pooled, host: Arc<Host>, since: Instant) -> Self {
+        Self {
+            lease: Lease::new(pooled, host, Role::Primary, None, since),
+        }
+    }
+
+    /// The host's name.
+    pub fn host(&self) -> &str {
+        &self.lease.host.label
+    }
+
+    /// The flushed position. Asked after a commit, it covers what was committed: a read that has seen it sees that.
+    pub async fn position(&mut self) -> Result<Position, DbError> {
+        let (timeline, lsn): (i32, i64) = sqlx::query_as(FLUSH_POSITION)
+            .fetch_one(&mut **self)
+            .await?;
+        let position = Position {
+            timeline: u32::try_from(timeline).unwrap_or(0),
+            lsn: u64::try_from(lsn).unwrap_or(0),
+        };
+        Ok(position)
+    }
+}
+
+/// What both have in common: the connection, and the record of how long it was out.
+struct Lease {
+    pooled: Pooled,
+    host: Arc<Host>,
+    role: Role,
+    lag: Option<Duration>,
+    since: Instant,
+    news: watch::Receiver<u64>,
+}
+
+impl Lease {
+    fn new(
+        pooled: Pooled,
+        host: Arc<Host>,
+        role: Role,
+        lag: Option<Duration>,
+        since: Instant,
+    ) -> Self {
+        Self {
+            pooled,
+            host,
+            role,
+            lag,
+            since,
+            news: suspicions(),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Something in this process met a dead or demoted host meanwhile. It may have been this connection.
+        if self.news.has_changed().unwrap_or(true) {
+            self.pooled.close_on_drop();
+        }
+        let desc = match self.lag {
+            Some(lag) if lag < Duration::MAX => {
+                format!(
+                    "{} {} {}ms",
+                    self.host.label,
+                    self.role.as_str(),
+                    lag.as_millis()
+                )
+            }
+            _ => format!("{} {}", self.host.label, self.role.as_str()),
+        };
+        shop_telemetry::timing::record("db", desc, self.since.elapsed());
+    }
+}
+
+impl Deref for ReadConn {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.lease.pooled
+    }
+}
+
+impl DerefMut for ReadConn {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.lease.pooled
+    }
+}
+
+impl Deref for WriteConn {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.lease.pooled
+    }
+}
+
+impl DerefMut for WriteConn {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.lease.pooled
+    }
+}

@@ -1,0 +1,279 @@
+//! The connections to one host, for one purpose.
+//!
+//! A pool lives as long as its host keeps its role: when the host dies or changes its role, the pool is closed and a new
+//! one takes its place. Then waiters are told at once, and connections that are still out are dropped when they come
+//! back. (sqlx's own pool can't be used: it waits without a deadline for the answer to a ping on each connection that
+//! comes back, so that a host that is frozen eats the pool.)
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::code_of;
+
+/// A connection that is not in order again after this long is dropped.
+const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Connections are renewed, so that a server's memory for them doesn't grow for ever.
+const AGE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Connections that were of no use for this long are closed when somebody looks at them.
+const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Callers that may wait, per connection. Beyond that they are turned away at once.
+const WAITERS_PER_CONNECTION: usize = 20;
+
+/// Whether a pool's connections read or write.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Read,
+    Write,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Why a host gave no connection.
+#[derive(Debug)]
+pub(crate) enum AcquireError {
+    /// All connections are taken.
+    Full,
+    /// The host died or changed its role meanwhile.
+    Gone,
+    /// The host is no primary, whatever was believed.
+    NotPrimary,
+    /// The connection could not be opened.
+    Connect(sqlx::Error),
+}
+
+impl AcquireError {
+    /// Whether trying again is pointless: the login or the database is wrong, or may not be used.
+    pub(crate) fn is_permanent(&self) -> bool {
+        let Self::Connect(error) = self else {
+            return false;
+        };
+        code_of(error)
+            .is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
+    }
+}
+
+pub(crate) struct HostPool {
+    options: PgConnectOptions,
+    purpose: Purpose,
+    connect_timeout: Duration,
+    permits: Arc<Semaphore>,
+    waiters: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+    in_use: metrics::Gauge,
+    waits: metrics::Counter,
+    opened: metrics::Counter,
+}
+
+struct Idle {
+    connection: PgConnection,
+    opened_at: Instant,
+    idle_since: Instant,
+}
+
+impl HostPool {
+    pub(crate) fn new(
+        options: PgConnectOptions,
+        purpose: Purpose,
+        size: u32,
+        connect_timeout: Duration,
+        cluster: &str,
+        host: &str,
+    ) -> Arc<Self> {
+        let labels = [
+            ("cluster", cluster.to_owned()),
+            ("host", host.to_owned()),
+            ("pool", purpose.as_str().to_owned()),
+        ];
+        let size = usize::try_from(size).unwrap_or(1).max(1);
+        metrics::gauge!("db_pool_size", &labels).set(size as f64);
+        Arc::new(Self {
+            options,
+            purpose,
+            connect_timeout,
+            permits: Arc::new(Semaphore::new(size)),
+            waiters: Arc::new(Semaphore::new(size * WAITERS_PER_CONNECTION)),
+            idle: Mutex::new(Vec::new()),
+            in_use: metrics::gauge!("db_pool_in_use", &labels),
+            waits: metrics::counter!("db_pool_waits_total", &labels),
+            opened: metrics::counter!("db_connections_opened_total", &labels),
+        })
+    }
+
+    /// How many more connections could be had without waiting.
+    pub(crate) fn available(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    /// Gives a connection, waiting for one up to `deadline`.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Pooled, AcquireError> {
+        let permit = self.permit(deadline).await?;
+        let kept = self.kept();
+        let (connection, opened_at) = match kept {
+            Some(idle) => (idle.connection, idle.opened_at),
+            None => (self.open(deadline).await?, Instant::now()),
+        };
+        self.in_use.increment(1.0);
+        Ok(Pooled {
+            connection: Some(connection),
+            opened_at,
+            keep: true,
+            permit: Some(permit),
+            pool: Arc::clone(self),
+        })
+    }
+
+    /// Turns everybody away from now on. Connections that are out are dropped when they come back.
+    pub(crate) fn close(&self) {
+        self.permits.close();
+        self.waiters.close();
+        self.idle().clear();
+    }
+
+    async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, AcquireError> {
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => return Ok(permit),
+            Err(TryAcquireError::Closed) => return Err(AcquireError::Gone),
+            Err(TryAcquireError::NoPermits) => self.waits.increment(1),
+        }
+        let _waiter = self
+            .waiters
+            .try_acquire()
+            .map_err(|refused| match refused {
+                TryAcquireError::Closed => AcquireError::Gone,
+                TryAcquireError::NoPermits => AcquireError::Full,
+            })?;
+        match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(AcquireError::Gone),
+            Err(_elapsed) => Err(AcquireError::Full),
+        }
+    }
+
+    /// The connection that was used last, if it isn't too old. The last one first: so surplus ones grow old.
+    fn kept(&self) -> Option<Idle> {
+        let mut idle = self.idle();
+        let now = Instant::now();
+        idle.retain(|kept| now - kept.idle_since < IDLE_MAX && now - kept.opened_at < AGE_MAX);
+        idle.pop()
+    }
+
+    async fn open(&self, deadline: Instant) -> Result<PgConnection, AcquireError> {
+        let deadline = deadline.min(Instant::now() + self.connect_timeout);
+        let opening = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            // A host that lost its role since the last probe must not get writes, which would fail there.
+            let primary = self.purpose == Purpose::Read
+                || !sqlx::query_scalar("select pg_is_in_recovery()")
+                    .fetch_one(&mut connection)
+                    .await?;
+            Ok((connection, primary))
+        };
+        self.opened.increment(1);
+        match timeout_at(deadline, opening).await {
+            Ok(Ok((connection, true))) => Ok(connection),
+            Ok(Ok((_, false))) => Err(AcquireError::NotPrimary),
+            Ok(Err(error)) => Err(AcquireError::Connect(error)),
+            Err(_elapsed) => Err(AcquireError::Connect(sqlx::Error::Io(
+                std::io::ErrorKind::TimedOut.into(),
+            ))),
+        }
+    }
+
+    fn keep(&self, idle: Idle) {
+        let mut kept = self.idle();
+        // Checked under the lock: closing empties the list only after it has closed the permits.
+        if !self.permits.is_closed() {
+            kept.push(idle);
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // The list is consistent after any panic: it is only pushed to and popped from.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that goes back to its pool when it is dropped.
+pub(crate) struct Pooled {
+    connection: Option<PgConnection>,
+    opened_at: Instant,
+    keep: bool,
+    permit: Option<OwnedSemaphorePermit>,
+    pool: Arc<HostPool>,
+}
+
+impl Pooled {
+    /// Closes the connection when it is dropped, instead of keeping it.
+    pub(crate) fn close_on_drop(&mut self) {
+        self.keep = false;
+    }
+}
+
+/// Why a connection is there: it is taken out by `drop` only.
+const PRESENT: &str = "a connection is there until it is dropped";
+
+impl Deref for Pooled {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect(PRESENT)
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect(PRESENT)
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.pool.in_use.decrement(1.0);
+        let (Some(mut connection), Some(permit)) = (self.connection.take(), self.permit.take())
+        else {
+            return;
+        };
+        if !self.keep || self.pool.permits.is_closed() {
+            return;
+        }
+        // Outside of a runtime nobody could finish what the connection is in the middle of.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let pool = Arc::clone(&self.pool);
+        let opened_at = self.opened_at;
+        runtime.spawn(async move {
+            // The user's future may have been dropped midway, or left a transaction to be rolled back: the ping reads
+            // what is left over and proves that the connection works. Where it hangs, the connection is dropped.
+            let deadline = Instant::now() + RETURN_TIMEOUT;
+            let in_order = matches!(timeout_at(deadline, connection.ping()).await, Ok(Ok(())));
+            if in_order && !connection.is_in_transaction() {
+                pool.keep(Idle {
+                    connection,
+                    opened_at,
+                    idle_since: Instant::now(),
+                });
+            }
+            drop(permit);
+        });
+    }
+}
