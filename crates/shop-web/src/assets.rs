@@ -10,6 +10,7 @@ use axum::routing::get;
 use http::{HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
+use crate::photo;
 use crate::problem::Problem;
 
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -39,7 +40,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let mut assets: Vec<Asset> = Vec::with_capacity(FILES.len());
     for (name, bytes) in FILES {
         let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-        let bytes = if extension == "css" { with_hashed_fonts(bytes, &assets) } else { Cow::Borrowed(bytes) };
+        let bytes = if extension == "css" { complete_style(bytes, &assets) } else { Cow::Borrowed(bytes) };
         let hash = hex::encode(&Sha256::digest(&bytes)[..8]);
         assets.push(Asset {
             name,
@@ -86,13 +87,17 @@ fn respond(asset: &'static Asset, cache_control: HeaderValue) -> Response {
     (headers, &*asset.bytes).into_response()
 }
 
-/// The style names fonts by plain names, relative to itself.
-fn with_hashed_fonts(css: &'static [u8], assets: &[Asset]) -> Cow<'static, [u8]> {
+/// The style names fonts by plain names, relative to itself; and each proportion that a picture may have gets a class, because the
+/// content security policy allows no style in a page.
+fn complete_style(css: &'static [u8], assets: &[Asset]) -> Cow<'static, [u8]> {
     let Ok(text) = std::str::from_utf8(css) else { return Cow::Borrowed(css) };
     let mut text = text.to_owned();
     for asset in assets {
         let hashed = asset.path.rsplit('/').next().unwrap_or_default();
         text = text.replace(&format!("url(\"{}\")", asset.name), &format!("url(\"{hashed}\")"));
+    }
+    for hundredths in photo::RATIO_MIN..=photo::RATIO_MAX {
+        text.push_str(&format!(".r{hundredths}{{--r:{}.{:02}}}", hundredths / 100, hundredths % 100));
     }
     Cow::Owned(text.into_bytes())
 }

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::page::Page;
 
+/// The proportions, width by height in hundredths, for which there are classes.
+pub(crate) const RATIO_MIN: u32 = 40;
+pub(crate) const RATIO_MAX: u32 = 250;
+
 /// A photo with everything a page needs to show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Photo {
@@ -101,7 +105,7 @@ impl Photo {
             return 75;
         }
         let ratio = (u64::from(self.width) * 100 + u64::from(self.height) / 2) / u64::from(self.height);
-        u32::try_from(ratio).unwrap_or(250).clamp(40, 250)
+        u32::try_from(ratio).unwrap_or(RATIO_MAX).clamp(RATIO_MIN, RATIO_MAX)
     }
 
     fn of_format(&self, format: Format) -> impl Iterator<Item = &Variant> {
