@@ -30,7 +30,9 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn router_layers(router: Router, web: WebState) -> Router {
     let router = router
         .fallback(async || Problem::not_found())
-        .method_not_allowed_fallback(async || Problem::of_status(http::StatusCode::METHOD_NOT_ALLOWED));
+        .method_not_allowed_fallback(async || {
+            Problem::of_status(http::StatusCode::METHOD_NOT_ALLOWED)
+        });
     layers_with_deadline(router, web, REQUEST_DEADLINE)
 }
 
@@ -62,12 +64,29 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         let router = router.clone();
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let router = router.clone();
-            async move { Ok::<_, Infallible>(router.oneshot(request.map(axum::body::Body::new) as Request).await.unwrap_or_else(|never| match never {})) }
+            async move {
+                Ok::<_, Infallible>(
+                    router
+                        .oneshot(request.map(axum::body::Body::new) as Request)
+                        .await
+                        .unwrap_or_else(|never| match never {}),
+                )
+            }
         });
         let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(128);
+        let connection = graceful.watch(
+            builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned(),
+        );
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error, "A connection ended early");
@@ -75,7 +94,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_DEADLINE, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_DEADLINE, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("Some requests did not finish before the deadline");
     }
 }

@@ -100,7 +100,10 @@ mod tests {
 
     #[test]
     fn only_http_addresses_are_taken_for_the_edge() {
-        assert_eq!(parse_base_url("https://cdn.example/").as_deref(), Ok("https://cdn.example"));
+        assert_eq!(
+            parse_base_url("https://cdn.example/").as_deref(),
+            Ok("https://cdn.example")
+        );
         assert!(parse_base_url("javascript:alert(1)").is_err());
         assert!(parse_base_url("cdn.example").is_err());
     }

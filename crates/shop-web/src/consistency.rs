@@ -40,7 +40,11 @@ impl Consistency {
         Self::default()
     }
 
-    pub(crate) fn of_request(web: &WebState, context: &RequestContext, headers: &HeaderMap) -> Self {
+    pub(crate) fn of_request(
+        web: &WebState,
+        context: &RequestContext,
+        headers: &HeaderMap,
+    ) -> Self {
         let consistency = Self::default();
         if context.internal {
             if let Some(positions) = header_text(headers, POSITIONS_HEADER) {
@@ -49,10 +53,19 @@ impl Consistency {
             return consistency;
         }
         let now_unix = now_unix();
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let cookies = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
         let mut shared = consistency.lock();
-        for cookie in cookies.flat_map(Cookie::split_parse).flatten().take(COOKIES_MAX) {
-            let Some(cluster) = cookie.name().strip_prefix(COOKIE_PREFIX) else { continue };
+        for cookie in cookies
+            .flat_map(Cookie::split_parse)
+            .flatten()
+            .take(COOKIES_MAX)
+        {
+            let Some(cluster) = cookie.name().strip_prefix(COOKIE_PREFIX) else {
+                continue;
+            };
             if let Some(position) = web.positions.verify(cluster, cookie.value(), now_unix) {
                 shared.seen.add(cluster, position);
             }
@@ -95,7 +108,12 @@ impl Consistency {
     }
 
     /// Tells the client what was written for it.
-    pub(crate) fn put_into(&self, web: &WebState, context: &RequestContext, headers: &mut HeaderMap) {
+    pub(crate) fn put_into(
+        &self,
+        web: &WebState,
+        context: &RequestContext,
+        headers: &mut HeaderMap,
+    ) {
         let shared = self.lock();
         if context.internal {
             if let Some(value) = header_of(&shared.written) {
@@ -137,5 +155,7 @@ fn header_of(positions: &Positions) -> Option<HeaderValue> {
 }
 
 fn now_unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

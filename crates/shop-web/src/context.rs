@@ -29,15 +29,24 @@ impl RequestContext {
     pub(crate) fn of(web: &WebState, parts: &Parts) -> Self {
         let headers = &parts.headers;
         let path = parts.uri.path();
-        let scheme = if header_text(headers, "x-forwarded-proto") == Some("https") { "https" } else { "http" };
+        let scheme = if header_text(headers, "x-forwarded-proto") == Some("https") {
+            "https"
+        } else {
+            "http"
+        };
         let is_api = path.starts_with("/api/") || path.starts_with("/internal/");
         Self {
             request_id: request_id(headers),
             method: parts.method.clone(),
             path: path.into(),
-            route: parts.extensions.get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).into(),
+            route: parts
+                .extensions
+                .get::<MatchedPath>()
+                .map_or("unmatched", MatchedPath::as_str)
+                .into(),
             edge: web.edge_base(scheme, host(parts)).into(),
-            prefers_html: !is_api && header_text(headers, header::ACCEPT.as_str()).is_some_and(accepts_html),
+            prefers_html: !is_api
+                && header_text(headers, header::ACCEPT.as_str()).is_some_and(accepts_html),
             secure: scheme == "https",
             internal: crate::extract::shows_token(web, headers),
         }
@@ -47,7 +56,12 @@ impl RequestContext {
 /// The id that the balancer gave the request, if it is sane, else a new one.
 fn request_id(headers: &HeaderMap) -> Arc<str> {
     match header_text(headers, "x-request-id") {
-        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) => {
+        Some(id)
+            if (1..=64).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) =>
+        {
             id.into()
         }
         _ => Uuid::now_v7().to_string().into(),
@@ -63,7 +77,9 @@ fn host(parts: &Parts) -> &str {
     match host {
         Some(host)
             if (1..=255).contains(&host.len())
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)) =>
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)) =>
         {
             host
         }
@@ -72,7 +88,9 @@ fn host(parts: &Parts) -> &str {
 }
 
 fn accepts_html(accept: &str) -> bool {
-    accept.split(',').any(|range| range.trim().starts_with("text/html"))
+    accept
+        .split(',')
+        .any(|range| range.trim().starts_with("text/html"))
 }
 
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -88,27 +106,48 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(()).expect("the request is well-formed").into_parts().0
+        request
+            .body(())
+            .expect("the request is well-formed")
+            .into_parts()
+            .0
     }
 
     #[test]
     fn a_host_that_could_break_out_of_an_attribute_is_not_repeated() {
-        assert_eq!(host(&parts(&[("host", "shop.example:8080")])), "shop.example:8080");
+        assert_eq!(
+            host(&parts(&[("host", "shop.example:8080")])),
+            "shop.example:8080"
+        );
         assert_eq!(host(&parts(&[("host", "a\"onload=x")])), "localhost");
         assert_eq!(host(&parts(&[("host", "a;script-src *")])), "localhost");
-        assert_eq!(host(&parts(&[("host", "shop:1"), ("x-forwarded-host", "gallery")])), "gallery");
+        assert_eq!(
+            host(&parts(&[
+                ("host", "shop:1"),
+                ("x-forwarded-host", "gallery")
+            ])),
+            "gallery"
+        );
     }
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_is_replaced() {
-        assert_eq!(&*request_id(&parts(&[("x-request-id", "abc-1")]).headers), "abc-1");
-        assert_ne!(&*request_id(&parts(&[("x-request-id", "a b")]).headers), "a b");
+        assert_eq!(
+            &*request_id(&parts(&[("x-request-id", "abc-1")]).headers),
+            "abc-1"
+        );
+        assert_ne!(
+            &*request_id(&parts(&[("x-request-id", "a b")]).headers),
+            "a b"
+        );
         assert_ne!(&*request_id(&parts(&[("x-request-id", "")]).headers), "");
     }
 
     #[test]
     fn only_a_client_that_asks_for_html_gets_pages() {
-        assert!(accepts_html("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"));
+        assert!(accepts_html(
+            "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+        ));
         assert!(!accepts_html("*/*"));
         assert!(!accepts_html("application/json"));
     }

@@ -28,10 +28,18 @@ impl<S: Sync> FromRequestParts<S> for Internal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        if parts.extensions.get::<RequestContext>().is_some_and(|context| context.internal) {
+        if parts
+            .extensions
+            .get::<RequestContext>()
+            .is_some_and(|context| context.internal)
+        {
             return Ok(Self);
         }
-        Err(Problem::new(StatusCode::UNAUTHORIZED, "internal-token", "This is for the shop's own services"))
+        Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "internal-token",
+            "This is for the shop's own services",
+        ))
     }
 }
 
@@ -43,7 +51,11 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<RequestContext>().map(|context| Self(context.request_id.clone())).ok_or_else(no_frame)
+        parts
+            .extensions
+            .get::<RequestContext>()
+            .map(|context| Self(context.request_id.clone()))
+            .ok_or_else(no_frame)
     }
 }
 
@@ -65,7 +77,8 @@ impl<S: Sync> FromRequestParts<S> for SessionCookie {
 
 /// Whether a request shows the internal token. Hashes are compared, so that the time it takes tells nothing.
 pub(crate) fn shows_token(web: &WebState, headers: &HeaderMap) -> bool {
-    let token = header_text(headers, header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
+    let token = header_text(headers, header::AUTHORIZATION.as_str())
+        .and_then(|value| value.strip_prefix("Bearer "));
     token.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token)) == web.internal_token_hash)
 }
 

@@ -52,7 +52,9 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
         http.response.status_code = tracing::field::Empty,
     );
     span.in_scope(|| {
-        shop_telemetry::propagation::parent_from(|name| header_text(&parts.headers, name).map(ToOwned::to_owned));
+        shop_telemetry::propagation::parent_from(|name| {
+            header_text(&parts.headers, name).map(ToOwned::to_owned)
+        });
     });
     parts.extensions.insert(web.clone());
     parts.extensions.insert(context.clone());
@@ -103,14 +105,25 @@ fn with_problem_body(context: &RequestContext, response: Response) -> Response {
         Some(problem) => problem,
         None => Problem::of_status(parts.status),
     };
-    let body = if context.prefers_html { page_of(context, &problem) } else { None };
+    let body = if context.prefers_html {
+        page_of(context, &problem)
+    } else {
+        None
+    };
     let (content_type, body) = match body {
         Some(html) => ("text/html; charset=utf-8", html),
-        None => ("application/problem+json", problem.json(&context.path, &context.request_id).to_string()),
+        None => (
+            "application/problem+json",
+            problem.json(&context.path, &context.request_id).to_string(),
+        ),
     };
     parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    parts
+        .headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Response::from_parts(parts, Body::from(body))
 }
 
@@ -135,19 +148,30 @@ fn page_of(context: &RequestContext, problem: &Problem) -> Option<String> {
     match page.render() {
         Ok(html) => Some(html),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "The page of a problem could not be rendered");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "The page of a problem could not be rendered"
+            );
             None
         }
     }
 }
 
 /// Answers 304 to whoever has this very version.
-fn not_modified(method: &Method, if_none_match: Option<&HeaderValue>, response: Response) -> Response {
+fn not_modified(
+    method: &Method,
+    if_none_match: Option<&HeaderValue>,
+    response: Response,
+) -> Response {
     let is_get = matches!(*method, Method::GET | Method::HEAD);
-    let (Some(wanted), Some(etag)) = (if_none_match, response.headers().get(header::ETAG)) else { return response };
+    let (Some(wanted), Some(etag)) = (if_none_match, response.headers().get(header::ETAG)) else {
+        return response;
+    };
     let strip = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let matches = match (wanted.to_str(), etag.to_str()) {
-        (Ok(wanted), Ok(etag)) => wanted.trim() == "*" || wanted.split(',').any(|tag| strip(tag) == strip(etag)),
+        (Ok(wanted), Ok(etag)) => {
+            wanted.trim() == "*" || wanted.split(',').any(|tag| strip(tag) == strip(etag))
+        }
         _ => false,
     };
     if !is_get || response.status() != StatusCode::OK || !matches {
@@ -160,8 +184,16 @@ fn not_modified(method: &Method, if_none_match: Option<&HeaderValue>, response: 
     Response::from_parts(parts, Body::empty())
 }
 
-fn finish_headers(web: &WebState, context: &RequestContext, hops: &[Hop], elapsed: Duration, headers: &mut HeaderMap) {
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+fn finish_headers(
+    web: &WebState,
+    context: &RequestContext,
+    hops: &[Hop],
+    elapsed: Duration,
+    headers: &mut HeaderMap,
+) {
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("private, no-cache"));
     if let Ok(id) = HeaderValue::from_str(&context.request_id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -176,15 +208,23 @@ fn finish_headers(web: &WebState, context: &RequestContext, hops: &[Hop], elapse
     if let Ok(timings) = HeaderValue::from_str(&timings) {
         headers.append(SERVER_TIMING, timings);
     }
-    let is_html = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let is_html = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     if is_html && let Ok(policy) = HeaderValue::from_str(&content_security_policy(&context.edge)) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
 }
 
 fn entry(name: &str, desc: &str, elapsed: Duration) -> String {
-    let desc: String = desc.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect();
-    format!("{name};desc=\"{desc}\";dur={:.1}", elapsed.as_secs_f64() * 1000.0)
+    let desc: String = desc
+        .chars()
+        .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
+        .collect();
+    format!(
+        "{name};desc=\"{desc}\";dur={:.1}",
+        elapsed.as_secs_f64() * 1000.0
+    )
 }
 
 /// Everything comes from the shop or its edge, and nothing is written into the page itself but tiny placeholders.
@@ -195,7 +235,13 @@ fn content_security_policy(edge: &str) -> String {
     )
 }
 
-fn count(web: &WebState, context: &RequestContext, status: StatusCode, elapsed: Duration, span: &tracing::Span) {
+fn count(
+    web: &WebState,
+    context: &RequestContext,
+    status: StatusCode,
+    elapsed: Duration,
+    span: &tracing::Span,
+) {
     let labels = [
         ("service", web.service.to_owned()),
         ("method", context.method.to_string()),
@@ -207,7 +253,11 @@ fn count(web: &WebState, context: &RequestContext, status: StatusCode, elapsed: 
     span.in_scope(|| {
         let ms = elapsed.as_secs_f64() * 1000.0;
         if status.is_server_error() {
-            tracing::warn!(status = status.as_u16(), elapsed_ms = ms, "Answered with an error");
+            tracing::warn!(
+                status = status.as_u16(),
+                elapsed_ms = ms,
+                "Answered with an error"
+            );
         } else {
             tracing::debug!(status = status.as_u16(), elapsed_ms = ms, "Answered");
         }

@@ -78,7 +78,11 @@ impl Answer {
     #[must_use]
     pub fn problem_slug(&self) -> Option<String> {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
-        problem.get("type")?.as_str()?.strip_prefix("/problems/").map(ToOwned::to_owned)
+        problem
+            .get("type")?
+            .as_str()?
+            .strip_prefix("/problems/")
+            .map(ToOwned::to_owned)
     }
 }
 
@@ -88,12 +92,14 @@ impl InternalClient {
     /// # Errors
     /// The address or the token cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self, InternalError> {
-        let url = Url::parse(url).map_err(|error| InternalError::Config(format!("{url}: {error}")))?;
+        let url =
+            Url::parse(url).map_err(|error| InternalError::Config(format!("{url}: {error}")))?;
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(InternalError::Config(format!("{url}: no host")));
         };
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| InternalError::Config("the internal token is no valid header value".to_owned()))?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            InternalError::Config("the internal token is no valid header value".to_owned())
+        })?;
         bearer.set_sensitive(true);
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -103,22 +109,37 @@ impl InternalClient {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
-        Ok(Self { client, balancers: Discovery::watch(host, port), authority: format!("{host}:{port}"), bearer })
+        Ok(Self {
+            client,
+            balancers: Discovery::watch(host, port),
+            authority: format!("{host}:{port}"),
+            bearer,
+        })
     }
 
     /// `GET`.
     ///
     /// # Errors
     /// No answer came in time.
-    pub async fn get(&self, path: &str, consistency: &Consistency) -> Result<Answer, InternalError> {
-        self.call(Method::GET, path, Bytes::new(), consistency).await
+    pub async fn get(
+        &self,
+        path: &str,
+        consistency: &Consistency,
+    ) -> Result<Answer, InternalError> {
+        self.call(Method::GET, path, Bytes::new(), consistency)
+            .await
     }
 
     /// `PUT` with a JSON body.
     ///
     /// # Errors
     /// No answer came in time.
-    pub async fn put<B: Serialize>(&self, path: &str, body: &B, consistency: &Consistency) -> Result<Answer, InternalError> {
+    pub async fn put<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+        consistency: &Consistency,
+    ) -> Result<Answer, InternalError> {
         let body = serde_json::to_vec(body).map_err(InternalError::Json)?;
         self.call(Method::PUT, path, body.into(), consistency).await
     }
@@ -127,9 +148,15 @@ impl InternalClient {
     ///
     /// # Errors
     /// No answer came in time.
-    pub async fn post<B: Serialize>(&self, path: &str, body: &B, consistency: &Consistency) -> Result<Answer, InternalError> {
+    pub async fn post<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+        consistency: &Consistency,
+    ) -> Result<Answer, InternalError> {
         let body = serde_json::to_vec(body).map_err(InternalError::Json)?;
-        self.call(Method::POST, path, body.into(), consistency).await
+        self.call(Method::POST, path, body.into(), consistency)
+            .await
     }
 
     async fn call(
@@ -153,13 +180,22 @@ impl InternalClient {
             }
             // By now there may be other balancers than at the start.
             let addresses = self.balancers.addresses();
-            let Some(address) = addresses.get((first + turn) % addresses.len().max(1)) else { continue };
+            let Some(address) = addresses.get((first + turn) % addresses.len().max(1)) else {
+                continue;
+            };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            match timeout(left.min(TRY_TIMEOUT), self.try_once(*address, &method, path, body.clone(), consistency)).await {
-                Ok(Ok(answer)) if !may_pass(answer.status) || turn + 1 == TRIES_MAX => return Ok(answer),
+            match timeout(
+                left.min(TRY_TIMEOUT),
+                self.try_once(*address, &method, path, body.clone(), consistency),
+            )
+            .await
+            {
+                Ok(Ok(answer)) if !may_pass(answer.status) || turn + 1 == TRIES_MAX => {
+                    return Ok(answer);
+                }
                 Ok(Ok(answer)) => last_failure = format!("status {}", answer.status),
                 Ok(Err(failure)) => last_failure = failure,
                 Err(_) => "no answer in time".clone_into(&mut last_failure),
@@ -191,18 +227,37 @@ impl InternalClient {
         for (name, value) in shop_telemetry::propagation::inject() {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
-        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let (parts, body) = response.into_parts();
-        if let Some(positions) = parts.headers.get(POSITIONS_HEADER).and_then(|value| value.to_str().ok()) {
+        if let Some(positions) = parts
+            .headers
+            .get(POSITIONS_HEADER)
+            .and_then(|value| value.to_str().ok())
+        {
             consistency.wrote_header(positions);
         }
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-        Ok(Answer { status: parts.status, body: body.to_bytes() })
+        let body = Limited::new(body, ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Answer {
+            status: parts.status,
+            body: body.to_bytes(),
+        })
     }
 }
 
 /// Whether a try a moment later may be answered better.
 fn may_pass(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }

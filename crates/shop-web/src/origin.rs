@@ -13,12 +13,25 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
     }
     if let Some(site) = header_text(headers, "sec-fetch-site") {
         // `none` is the person, by way of the address bar or a bookmark.
-        return if matches!(site, "same-origin" | "none") { Ok(()) } else { Err(refusal()) };
+        return if matches!(site, "same-origin" | "none") {
+            Ok(())
+        } else {
+            Err(refusal())
+        };
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let host = header_text(headers, "x-forwarded-host").or_else(|| header_text(headers, header::HOST.as_str()));
-        let origin_host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-        return if origin_host.is_some() && origin_host == host { Ok(()) } else { Err(refusal()) };
+        let host = header_text(headers, "x-forwarded-host")
+            .or_else(|| header_text(headers, header::HOST.as_str()));
+        let origin_host = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"))
+            .map(|(_, host)| host);
+        return if origin_host.is_some() && origin_host == host {
+            Ok(())
+        } else {
+            Err(refusal())
+        };
     }
     Ok(())
 }
@@ -37,7 +50,12 @@ mod tests {
     fn outcome(method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
         let headers = headers
             .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .collect();
         check(method, &headers).is_ok()
     }
@@ -46,15 +64,34 @@ mod tests {
     fn a_form_on_another_site_is_refused() {
         assert!(!outcome(&Method::POST, &[("sec-fetch-site", "cross-site")]));
         assert!(!outcome(&Method::POST, &[("sec-fetch-site", "same-site")]));
-        assert!(!outcome(&Method::PUT, &[("origin", "https://evil.example"), ("host", "shop:8080")]));
-        assert!(!outcome(&Method::POST, &[("origin", "null"), ("host", "shop:8080")]));
+        assert!(!outcome(
+            &Method::PUT,
+            &[("origin", "https://evil.example"), ("host", "shop:8080")]
+        ));
+        assert!(!outcome(
+            &Method::POST,
+            &[("origin", "null"), ("host", "shop:8080")]
+        ));
     }
 
     #[test]
     fn our_own_pages_and_clients_that_are_no_browsers_may_write() {
-        assert!(outcome(&Method::POST, &[("sec-fetch-site", "same-origin"), ("origin", "null")]));
-        assert!(outcome(&Method::POST, &[("origin", "http://shop:8080"), ("host", "shop:8080")]));
-        assert!(outcome(&Method::POST, &[("origin", "http://shop:8080"), ("host", "inner:80"), ("x-forwarded-host", "shop:8080")]));
+        assert!(outcome(
+            &Method::POST,
+            &[("sec-fetch-site", "same-origin"), ("origin", "null")]
+        ));
+        assert!(outcome(
+            &Method::POST,
+            &[("origin", "http://shop:8080"), ("host", "shop:8080")]
+        ));
+        assert!(outcome(
+            &Method::POST,
+            &[
+                ("origin", "http://shop:8080"),
+                ("host", "inner:80"),
+                ("x-forwarded-host", "shop:8080")
+            ]
+        ));
         assert!(outcome(&Method::DELETE, &[]));
     }
 

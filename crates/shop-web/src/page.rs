@@ -27,11 +27,17 @@ impl Page {
     /// A page at a path of the shop, with the edge at a base URL.
     #[must_use]
     pub fn for_path(edge: &str, path: &str) -> Self {
-        Self { edge: edge.into(), path: path.into() }
+        Self {
+            edge: edge.into(),
+            path: path.into(),
+        }
     }
 
     pub(crate) fn of(context: &RequestContext) -> Self {
-        Self { edge: context.edge.clone(), path: context.path.clone() }
+        Self {
+            edge: context.edge.clone(),
+            path: context.path.clone(),
+        }
     }
 
     /// Where the browser finds the edge; photos and assets lie there.
@@ -61,7 +67,9 @@ impl Page {
     /// Whether this page is in a part of the shop, for `aria-current`.
     #[must_use]
     pub fn is_in(&self, part: &str) -> bool {
-        self.path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || part == "/")
+        self.path
+            .strip_prefix(part)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || part == "/")
     }
 }
 
@@ -92,7 +100,10 @@ impl<T: askama::Template> IntoResponse for Html<T> {
                 response
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "A page could not be rendered");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "A page could not be rendered"
+                );
                 Problem::internal().into_response()
             }
         }
@@ -101,7 +112,10 @@ impl<T: askama::Template> IntoResponse for Html<T> {
 
 /// Weak, because the balancer may compress what it names.
 fn etag(bytes: &[u8]) -> String {
-    format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..12]))
+    format!(
+        "W/\"{}\"",
+        URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..12])
+    )
 }
 
 #[cfg(test)]

@@ -69,11 +69,16 @@ impl Photo {
 
     /// The address of the smallest JPEG at least so wide, or else the widest.
     #[must_use]
-    pub fn src(&self, page: &Page, width: &u32) -> String {
+    pub fn src(&self, page: &Page, width: u32) -> String {
         let mut variants: Vec<&Variant> = self.of_format(Format::Jpeg).collect();
         variants.sort_unstable_by_key(|variant| variant.width);
-        let chosen = variants.iter().find(|variant| variant.width >= *width).or(variants.last());
-        chosen.map(|variant| self.url(page.edge(), variant)).unwrap_or_default()
+        let chosen = variants
+            .iter()
+            .find(|variant| variant.width >= width)
+            .or(variants.last());
+        chosen
+            .map(|variant| self.url(page.edge(), variant))
+            .unwrap_or_default()
     }
 
     /// All variants in WebP, for `srcset`.
@@ -93,8 +98,10 @@ impl Photo {
     pub fn srcset(&self, page: &Page, format: Format) -> String {
         let mut variants: Vec<&Variant> = self.of_format(format).collect();
         variants.sort_unstable_by_key(|variant| variant.width);
-        let entries: Vec<String> =
-            variants.iter().map(|variant| format!("{} {}w", self.url(page.edge(), variant), variant.width)).collect();
+        let entries: Vec<String> = variants
+            .iter()
+            .map(|variant| format!("{} {}w", self.url(page.edge(), variant), variant.width))
+            .collect();
         entries.join(", ")
     }
 
@@ -104,16 +111,27 @@ impl Photo {
         if self.width == 0 || self.height == 0 {
             return 75;
         }
-        let ratio = (u64::from(self.width) * 100 + u64::from(self.height) / 2) / u64::from(self.height);
-        u32::try_from(ratio).unwrap_or(RATIO_MAX).clamp(RATIO_MIN, RATIO_MAX)
+        let ratio =
+            (u64::from(self.width) * 100 + u64::from(self.height) / 2) / u64::from(self.height);
+        u32::try_from(ratio)
+            .unwrap_or(RATIO_MAX)
+            .clamp(RATIO_MIN, RATIO_MAX)
     }
 
     fn of_format(&self, format: Format) -> impl Iterator<Item = &Variant> {
-        self.variants.iter().filter(move |variant| variant.format == format)
+        self.variants
+            .iter()
+            .filter(move |variant| variant.format == format)
     }
 
     fn url(&self, edge: &str, variant: &Variant) -> String {
-        format!("{edge}/photos/{}/{}/w{}.{}", self.id, self.version, variant.width, variant.format.extension())
+        format!(
+            "{edge}/photos/{}/{}/w{}.{}",
+            self.id,
+            self.version,
+            variant.width,
+            variant.format.extension()
+        )
     }
 }
 
@@ -122,7 +140,11 @@ mod tests {
     use super::*;
 
     fn photo() -> Photo {
-        let variant = |width, format| Variant { width, height: width / 2, format };
+        let variant = |width, format| Variant {
+            width,
+            height: width / 2,
+            format,
+        };
         Photo {
             id: 7,
             version: 2,
@@ -142,21 +164,48 @@ mod tests {
     #[test]
     fn the_smallest_variant_that_is_wide_enough_is_chosen() {
         let page = Page::for_path("http://edge:8081", "/");
-        assert_eq!(photo().src(&page, &321), "http://edge:8081/photos/7/2/w960.jpg");
-        assert_eq!(photo().src(&page, &4000), "http://edge:8081/photos/7/2/w960.jpg");
-        assert_eq!(photo().src(&page, &100), "http://edge:8081/photos/7/2/w320.jpg");
+        assert_eq!(
+            photo().src(&page, 321),
+            "http://edge:8081/photos/7/2/w960.jpg"
+        );
+        assert_eq!(
+            photo().src(&page, 4000),
+            "http://edge:8081/photos/7/2/w960.jpg"
+        );
+        assert_eq!(
+            photo().src(&page, 100),
+            "http://edge:8081/photos/7/2/w320.jpg"
+        );
     }
 
     #[test]
     fn srcset_lists_one_format_from_small_to_large() {
         let page = Page::for_path("", "/");
-        assert_eq!(photo().srcset_webp(&page), "/photos/7/2/w320.webp 320w, /photos/7/2/w960.webp 960w");
+        assert_eq!(
+            photo().srcset_webp(&page),
+            "/photos/7/2/w320.webp 320w, /photos/7/2/w960.webp 960w"
+        );
     }
 
     #[test]
     fn the_ratio_is_bounded_whatever_the_picture() {
         assert_eq!(photo().ratio(), 200);
-        assert_eq!(Photo { width: u32::MAX, height: 1, ..photo() }.ratio(), 250);
-        assert_eq!(Photo { width: 0, ..photo() }.ratio(), 75);
+        assert_eq!(
+            Photo {
+                width: u32::MAX,
+                height: 1,
+                ..photo()
+            }
+            .ratio(),
+            250
+        );
+        assert_eq!(
+            Photo {
+                width: 0,
+                ..photo()
+            }
+            .ratio(),
+            75
+        );
     }
 }

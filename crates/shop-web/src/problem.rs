@@ -22,7 +22,11 @@ pub struct Problem {
 impl Problem {
     /// A problem of a kind. The slug names the kind (`/problems/{slug}`), the title says it in a few words.
     #[must_use]
-    pub fn new(status: StatusCode, slug: impl Into<Cow<'static, str>>, title: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(
+        status: StatusCode,
+        slug: impl Into<Cow<'static, str>>,
+        title: impl Into<Cow<'static, str>>,
+    ) -> Self {
         let retry_after_seconds = match status {
             StatusCode::SERVICE_UNAVAILABLE => Some(2),
             StatusCode::TOO_MANY_REQUESTS => Some(10),
@@ -81,19 +85,51 @@ impl Problem {
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
         let (slug, title, detail) = match status {
-            StatusCode::BAD_REQUEST => ("bad-request", "We could not read that", "Something in the request is not as it should be."),
-            StatusCode::UNAUTHORIZED => ("not-logged-in", "Please log in", "This is for people who are logged in."),
-            StatusCode::FORBIDDEN => ("forbidden", "Not for you", "You are logged in, but this room is for the shopkeeper."),
-            StatusCode::NOT_FOUND => {
-                ("not-found", "Nothing hangs here", "The print may have been taken down, or the address has a typo.")
-            }
-            StatusCode::METHOD_NOT_ALLOWED => ("method-not-allowed", "That cannot be done here", "This address does not know that method."),
-            StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "That is too large", "What was sent is larger than we take here."),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                ("unsupported-media-type", "We could not read that", "What was sent is of a kind that we do not take here.")
-            }
-            StatusCode::UNPROCESSABLE_ENTITY => ("unprocessable", "That does not fit", "What was sent can be read, but not used."),
-            StatusCode::TOO_MANY_REQUESTS => ("too-many-requests", "One at a time, please", "That was a lot of requests. Wait a moment and try again."),
+            StatusCode::BAD_REQUEST => (
+                "bad-request",
+                "We could not read that",
+                "Something in the request is not as it should be.",
+            ),
+            StatusCode::UNAUTHORIZED => (
+                "not-logged-in",
+                "Please log in",
+                "This is for people who are logged in.",
+            ),
+            StatusCode::FORBIDDEN => (
+                "forbidden",
+                "Not for you",
+                "You are logged in, but this room is for the shopkeeper.",
+            ),
+            StatusCode::NOT_FOUND => (
+                "not-found",
+                "Nothing hangs here",
+                "The print may have been taken down, or the address has a typo.",
+            ),
+            StatusCode::METHOD_NOT_ALLOWED => (
+                "method-not-allowed",
+                "That cannot be done here",
+                "This address does not know that method.",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => (
+                "too-large",
+                "That is too large",
+                "What was sent is larger than we take here.",
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "unsupported-media-type",
+                "We could not read that",
+                "What was sent is of a kind that we do not take here.",
+            ),
+            StatusCode::UNPROCESSABLE_ENTITY => (
+                "unprocessable",
+                "That does not fit",
+                "What was sent can be read, but not used.",
+            ),
+            StatusCode::TOO_MANY_REQUESTS => (
+                "too-many-requests",
+                "One at a time, please",
+                "That was a lot of requests. Wait a moment and try again.",
+            ),
             StatusCode::SERVICE_UNAVAILABLE => (
                 "unavailable",
                 "We are catching our breath",
@@ -104,7 +140,11 @@ impl Problem {
                 "That should not have happened",
                 "The fault is ours. Try again, and if it stays, tell us the number below.",
             ),
-            other => ("error", other.canonical_reason().unwrap_or("Error"), "The request could not be answered."),
+            other => (
+                "error",
+                other.canonical_reason().unwrap_or("Error"),
+                "The request could not be answered.",
+            ),
         };
         Self::new(status, slug, title).detail(detail)
     }
@@ -151,7 +191,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         if let Some(seconds) = self.retry_after_seconds {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // The body is written by the frame, which knows the request.
         response.extensions_mut().insert(self);
@@ -162,10 +204,16 @@ impl IntoResponse for Problem {
 impl From<shop_db::DbError> for Problem {
     fn from(error: shop_db::DbError) -> Self {
         if error.is_unavailable() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "The database is not available");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "The database is not available"
+            );
             Self::unavailable()
         } else {
-            tracing::error!(error = &error as &dyn std::error::Error, "The database refused a request");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "The database refused a request"
+            );
             Self::internal()
         }
     }
@@ -176,19 +224,34 @@ impl From<shop_session::SessionError> for Problem {
         use shop_session::SessionError;
         match &error {
             SessionError::Unavailable(_) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "The session store is not available");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The session store is not available"
+                );
                 Self::unavailable()
             }
             SessionError::Refused(_) | SessionError::Corrupt(_) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "The session store refused a request");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "The session store refused a request"
+                );
                 Self::internal()
             }
-            SessionError::CartFull => Self::new(StatusCode::CONFLICT, "cart-full", "Your cart is full")
-                .detail(format!("A cart holds {} different prints.", shop_session::LINES_MAX)),
-            SessionError::InvalidQuantity => {
-                Self::new(StatusCode::BAD_REQUEST, "invalid-quantity", "That many are not possible")
-                    .detail(format!("Choose between 0 and {} copies.", shop_session::QUANTITY_MAX))
+            SessionError::CartFull => {
+                Self::new(StatusCode::CONFLICT, "cart-full", "Your cart is full").detail(format!(
+                    "A cart holds {} different prints.",
+                    shop_session::LINES_MAX
+                ))
             }
+            SessionError::InvalidQuantity => Self::new(
+                StatusCode::BAD_REQUEST,
+                "invalid-quantity",
+                "That many are not possible",
+            )
+            .detail(format!(
+                "Choose between 0 and {} copies.",
+                shop_session::QUANTITY_MAX
+            )),
         }
     }
 }

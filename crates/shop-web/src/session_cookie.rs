@@ -14,8 +14,15 @@ pub const NAME: &str = "zillion_session";
 /// The session id that a request brought, if any.
 #[must_use]
 pub fn of(headers: &HeaderMap) -> Option<SessionId> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == NAME).find_map(|cookie| cookie.value().parse().ok())
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(Cookie::split_parse)
+        .flatten()
+        .filter(|cookie| cookie.name() == NAME)
+        .find_map(|cookie| cookie.value().parse().ok())
 }
 
 /// Changes the client's session cookie with the answer to this request. An extractor; clones share it.
