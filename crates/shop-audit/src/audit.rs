@@ -1,0 +1,222 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use shop_db::{Cluster, DbError, Freshness, Shards, slot_of};
+
+use crate::queries::orders::OrderRow;
+use crate::queries::{orders, payments, reservations, stock};
+use crate::{Check, Report, rules};
+
+/// Rows read at once.
+const PAGE: i64 = 2_000;
+
+/// The three databases; the audit only reads.
+pub struct Databases {
+    pub users: Shards,
+    pub inventory: Cluster,
+    pub payments: Cluster,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How long an order may stay in one state that is not final.
+    pub in_flight_max: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error("the database of {of} can't be read")]
+    Db { of: &'static str, source: DbError },
+}
+
+/// Names the database that failed.
+trait Of<T> {
+    fn of(self, of: &'static str) -> Result<T, AuditError>;
+}
+
+impl<T, E: Into<DbError>> Of<T> for Result<T, E> {
+    fn of(self, of: &'static str) -> Result<T, AuditError> {
+        self.map_err(|source| AuditError::Db { of, source: source.into() })
+    }
+}
+
+/// Orders by state, over all clusters.
+pub async fn counts(databases: &Databases) -> Result<BTreeMap<String, i64>, AuditError> {
+    let mut all = BTreeMap::new();
+    for cluster in databases.users.clusters() {
+        let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
+        for (state, count) in orders::counts(&mut conn).await.of("users")? {
+            *all.entry(state).or_default() += count;
+        }
+    }
+    Ok(all)
+}
+
+/// Runs every check.
+pub async fn audit(databases: &Databases, options: Options) -> Result<Report, AuditError> {
+    let orders = counts(databases).await?;
+    let [at_rest, in_flight, placement] = check_orders(databases, options).await?;
+    let checks = vec![
+        check_stock(databases).await?,
+        at_rest,
+        in_flight,
+        check_keys(databases).await?,
+        placement,
+        check_reservations(databases).await?,
+        check_payments(databases).await?,
+    ];
+    Ok(Report { orders, checks })
+}
+
+async fn check_stock(databases: &Databases) -> Result<Check, AuditError> {
+    let mut check = Check::new("stock adds up");
+    let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
+    check.checked = stock::count(&mut conn).await.of("inventory")?.unsigned_abs();
+    for row in stock::mismatches(&mut conn).await.of("inventory")? {
+        check.offends(format!(
+            "product {}: initial {} = available {} + reserved {} (orders: {}) + sold {} (orders: {})",
+            row.product_id, row.initial, row.available, row.reserved, row.reserved_by_orders, row.sold, row.sold_by_orders
+        ));
+    }
+    Ok(check)
+}
+
+async fn check_keys(databases: &Databases) -> Result<Check, AuditError> {
+    let mut check = Check::new("one order a key");
+    for cluster in databases.users.clusters() {
+        let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
+        check.checked += orders::counts(&mut conn).await.of("users")?.iter().map(|(_, n)| n.unsigned_abs()).sum::<u64>();
+        for (user_id, key, count) in orders::doubled_keys(&mut conn, PAGE).await.of("users")? {
+            check.offends(format!("user {user_id}: the key {key} has {count} orders"));
+        }
+    }
+    Ok(check)
+}
+
+/// Every order against the other two databases.
+async fn check_orders(databases: &Databases, options: Options) -> Result<[Check; 3], AuditError> {
+    let mut at_rest = Check::new("orders at rest agree");
+    let mut in_flight = Check::new("orders in flight move on");
+    let mut placement = Check::new("orders lie in their slot");
+    for cluster in databases.users.clusters() {
+        let mut after = (i64::MIN, i64::MIN);
+        loop {
+            let page = orders::page(&mut *cluster.read(Freshness::Primary).await.of("users")?, after, PAGE).await.of("users")?;
+            let Some(last) = page.last() else { break };
+            after = (last.user_id, last.order_id);
+            let effects = Effects::read(databases, &page).await?;
+            let moving: Vec<i64> =
+                page.iter().filter(|order| !rules::is_at_rest(&order.state)).map(|order| order.order_id).collect();
+            let still = standing_still(cluster, &moving).await?;
+            for order in &page {
+                placement.checked += 1;
+                let (order_slot, user_slot) = (slot_of(order.order_id), slot_of(order.user_id));
+                let home = databases.users.for_slot(user_slot).name();
+                if order_slot != user_slot || home != cluster.name() {
+                    placement.offends(format!("order {} of user {} lies in {}", order.order_id, order.user_id, cluster.name()));
+                }
+                let check = if rules::is_at_rest(&order.state) { &mut at_rest } else { &mut in_flight };
+                check.checked += 1;
+                let judged = rules::is_at_rest(&order.state)
+                    || still.get(&order.order_id).is_some_and(|now| now.0 == order.state && now.1 == order.attempt);
+                if judged {
+                    for wrong in effects.judge(order) {
+                        check.offends(format!("order {} ({}): {wrong}", order.order_id, order.state));
+                    }
+                }
+                if !rules::is_at_rest(&order.state) && judged && order.state_seconds > options.in_flight_max.as_secs_f64() {
+                    in_flight.offends(format!(
+                        "order {} has been {} for {:.0} s, at attempt {}",
+                        order.order_id, order.state, order.state_seconds, order.attempt
+                    ));
+                }
+            }
+        }
+    }
+    Ok([at_rest, in_flight, placement])
+}
+
+async fn standing_still(cluster: &Cluster, order_ids: &[i64]) -> Result<HashMap<i64, (String, i32)>, AuditError> {
+    if order_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
+    let states = orders::states(&mut conn, order_ids).await.of("users")?;
+    Ok(states.into_iter().map(|(order_id, state, attempt)| (order_id, (state, attempt))).collect())
+}
+
+/// What the other two databases hold of some orders.
+struct Effects {
+    reservations: HashMap<i64, reservations::ReservationRow>,
+    payments: HashMap<i64, payments::PaymentRow>,
+}
+
+impl Effects {
+    async fn read(databases: &Databases, page: &[OrderRow]) -> Result<Self, AuditError> {
+        let ids: Vec<i64> = page.iter().map(|order| order.order_id).collect();
+        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
+        let reservations = reservations::of_orders(&mut conn, &ids).await.of("inventory")?;
+        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
+        let payments = payments::of_orders(&mut conn, &ids).await.of("payments")?;
+        Ok(Self {
+            reservations: reservations.into_iter().map(|row| (row.order_id, row)).collect(),
+            payments: payments.into_iter().map(|row| (row.order_id, row)).collect(),
+        })
+    }
+
+    fn judge(&self, order: &OrderRow) -> Vec<String> {
+        rules::order(order, self.reservations.get(&order.order_id), self.payments.get(&order.order_id))
+    }
+}
+
+async fn check_reservations(databases: &Databases) -> Result<Check, AuditError> {
+    let mut check = Check::new("reservations have orders");
+    let mut after = i64::MIN;
+    loop {
+        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
+        let page = reservations::page(&mut conn, after, PAGE).await.of("inventory")?;
+        drop(conn);
+        let Some((last, _)) = page.last() else { return Ok(check) };
+        after = *last;
+        judge_by_order(databases, &page, rules::reservation, &mut check).await?;
+    }
+}
+
+async fn check_payments(databases: &Databases) -> Result<Check, AuditError> {
+    let mut check = Check::new("payments have orders");
+    let mut after = i64::MIN;
+    loop {
+        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
+        let page = payments::page(&mut conn, after, PAGE).await.of("payments")?;
+        drop(conn);
+        let Some((last, _)) = page.last() else { return Ok(check) };
+        after = *last;
+        judge_by_order(databases, &page, rules::payment, &mut check).await?;
+    }
+}
+
+/// Holds rows of another database against the orders that they belong to, which are read afterwards.
+async fn judge_by_order(
+    databases: &Databases,
+    page: &[(i64, String)],
+    rule: fn(&str, Option<&str>) -> Option<String>,
+    check: &mut Check,
+) -> Result<(), AuditError> {
+    let mut by_cluster: HashMap<&str, (&Cluster, Vec<i64>)> = HashMap::new();
+    for (order_id, _) in page {
+        let cluster = databases.users.for_slot(slot_of(*order_id));
+        by_cluster.entry(cluster.name()).or_insert_with(|| (cluster, Vec::new())).1.push(*order_id);
+    }
+    let mut states = HashMap::new();
+    for (cluster, order_ids) in by_cluster.into_values() {
+        states.extend(standing_still(cluster, &order_ids).await?);
+    }
+    for (order_id, state) in page {
+        check.checked += 1;
+        let order = states.get(order_id).map(|(state, _)| state.as_str());
+        if let Some(wrong) = rule(state, order) {
+            check.offends(format!("order {order_id}: {wrong}"));
+        }
+    }
+    Ok(())
+}

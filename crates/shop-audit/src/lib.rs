@@ -1,0 +1,12 @@
+//! Compares orders, reservations and the ledger, to the row, while the shop sells.
+//!
+//! The databases have no common snapshot. What is final on one side is read first and must be found on the other side
+//! afterwards; what moves is judged only if it stood still while the others were read.
+
+mod audit;
+mod queries;
+mod report;
+mod rules;
+
+pub use audit::{AuditError, Databases, Options, audit, counts};
+pub use report::{Check, Report};
