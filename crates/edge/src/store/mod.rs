@@ -315,7 +315,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
-fn test_entry(
+pub(crate) fn test_entry(
     path: &str,
     selection: crate::http_cache::vary::Selection,
     tags: &[&str],
