@@ -11,6 +11,8 @@ create role :"owner" login password :'owner_password';
 create role :"rw" login password :'rw_password';
 create role :"ro" login password :'ro_password';
 alter role :"ro" set default_transaction_read_only = on;
+-- Readers ask a replica which timeline it receives, to know what it has seen.
+grant pg_read_all_stats to :"ro";
 
 create database :"database" owner :"owner" template template0;
 revoke all on database :"database" from public;
