@@ -1,0 +1,238 @@
+//! `/api/photos` and the pictures themselves.
+
+use axum::extract::{Multipart, State};
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use shop_queue::messages::PhotoEdits;
+use shop_session::{Role, SessionUser};
+use shop_web::consistency::Consistency;
+use shop_web::extract::{CurrentUser, Json, Path, Shopkeeper};
+use shop_web::photo::Photo;
+
+use crate::domain::edit;
+use crate::domain::original::BYTES_MAX;
+use crate::domain::photo::{Purpose, VariantName};
+use crate::error::{Error, Result};
+use crate::queries;
+use crate::state::{AppState, CATALOGUE};
+use crate::uploads::{self, Upload};
+
+/// A photo's address never comes to mean another picture: a change makes a new version.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+const ANYBODY: HeaderValue = HeaderValue::from_static("*");
+/// Longest field of a form beside the file.
+const FIELD_BYTES_MAX: usize = 2000;
+/// Longest description for those who can't see the photo, in characters.
+const ALT_CHARACTERS_MAX: usize = 500;
+
+/// Answer to an upload.
+#[derive(Debug, Serialize)]
+pub struct Accepted {
+    id: i64,
+    status: &'static str,
+    url: String,
+}
+
+/// Answer to an edit.
+#[derive(Debug, Serialize)]
+pub struct AcceptedVersion {
+    id: i64,
+    version: i32,
+    status: &'static str,
+    url: String,
+}
+
+/// The fields of an upload's form.
+#[derive(Debug, Default)]
+pub struct UploadForm {
+    pub file: Option<bytes::Bytes>,
+    pub purpose: Option<Purpose>,
+    pub product_id: Option<i64>,
+    pub alt: String,
+}
+
+/// `POST /api/photos`
+pub async fn upload(
+    State(app): State<AppState>,
+    CurrentUser { user, .. }: CurrentUser,
+    consistency: Consistency,
+    form: Multipart,
+) -> Result<Response> {
+    let _turn = uploads::turn(&app).await?;
+    let upload = read_form(form).await?.into_upload(&user)?;
+    let id = uploads::take(&app, &consistency, upload).await?;
+    let url = format!("/api/photos/{id}");
+    let accepted = Accepted {
+        id,
+        status: "accepted",
+        url: url.clone(),
+    };
+    Ok((StatusCode::ACCEPTED, [(LOCATION, url)], Json(accepted)).into_response())
+}
+
+/// `GET /api/photos/{id}`
+pub async fn show(
+    State(app): State<AppState>,
+    consistency: Consistency,
+    Path(id): Path<i64>,
+) -> Result<Json<Photo>> {
+    let mut conn = app.db.read(consistency.freshness(CATALOGUE)).await?;
+    let mut photos = queries::photos::shown(&mut conn, &[id]).await?;
+    Ok(Json(photos.remove(&id).ok_or(Error::UnknownPhoto(id))?))
+}
+
+/// `POST /api/photos/{id}/versions`
+pub async fn add_version(
+    State(app): State<AppState>,
+    _: Shopkeeper,
+    consistency: Consistency,
+    Path(id): Path<i64>,
+    Json(edits): Json<PhotoEdits>,
+) -> Result<Response> {
+    let edits = edit::photo(edits)?;
+    let version = uploads::edit(&app, &consistency, id, edits).await?;
+    let accepted = AcceptedVersion {
+        id,
+        version,
+        status: "accepted",
+        url: format!("/api/photos/{id}"),
+    };
+    Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+}
+
+/// `GET /photos/{id}/{version}/{name}`: a picture, for the edge and for those whose edge is down.
+pub async fn picture(
+    State(app): State<AppState>,
+    Path((id, version, name)): Path<(i64, i32, String)>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let unknown = Error::UnknownPicture(id);
+    let Some(name) = VariantName::parse(&name).filter(|_| id > 0 && version > 0) else {
+        return Err(unknown);
+    };
+    // The address names the bytes for good, so it is their tag as well; who has it was given it with the bytes.
+    let tag = format!("\"{id}-{version}-{}\"", name.as_str());
+    let has_it = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|tags| {
+            tags.split(',')
+                .any(|candidate| candidate.trim().trim_start_matches("W/") == tag)
+        });
+    let mut response = if has_it {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let key = format!("variants/{id}/{version}/{}", name.as_str());
+        let Some(object) = app.objects.get(&key).await? else {
+            return Err(unknown);
+        };
+        let content_type = HeaderValue::from_static(name.content_type());
+        ([(CONTENT_TYPE, content_type)], object.bytes).into_response()
+    };
+    let about = response.headers_mut();
+    about.insert(CACHE_CONTROL, IMMUTABLE);
+    about.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANYBODY);
+    about.insert(TIMING_ALLOW_ORIGIN, ANYBODY);
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        about.insert(ETAG, tag);
+    }
+    if let Ok(tag) = HeaderValue::from_str(&format!("photo-{id}")) {
+        about.insert(CACHE_TAG, tag);
+    }
+    Ok(response)
+}
+
+/// Reads a form piece by piece, within limits; fields that nobody knows are skipped.
+pub async fn read_form(mut form: Multipart) -> Result<UploadForm> {
+    let mut read = UploadForm::default();
+    while let Some(mut field) = form.next_field().await.map_err(Error::UploadBroken)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let bytes_max = if name == "file" {
+            BYTES_MAX
+        } else {
+            FIELD_BYTES_MAX
+        };
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
+            if bytes.len() + chunk.len() > bytes_max {
+                return Err(if name == "file" {
+                    Error::UploadTooLarge
+                } else {
+                    Error::InvalidUpload("A field of the form is too long.")
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if name == "file" {
+            read.file = Some(bytes.freeze());
+            continue;
+        }
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| Error::InvalidUpload("A field of the form is no text."))?
+            .trim();
+        match name.as_str() {
+            _ if text.is_empty() => {}
+            "purpose" => {
+                let purpose = text.parse();
+                read.purpose =
+                    Some(purpose.map_err(|_| {
+                        Error::InvalidUpload("The purpose is `product` or `profile`.")
+                    })?);
+            }
+            "product_id" => {
+                let id = text.parse().ok().filter(|id| *id > 0);
+                read.product_id = Some(id.ok_or(Error::InvalidUpload(
+                    "The product's id is a positive number.",
+                ))?);
+            }
+            "alt" => {
+                if text.chars().count() > ALT_CHARACTERS_MAX || text.contains('\0') {
+                    return Err(Error::InvalidUpload("The description is too long."));
+                }
+                text.clone_into(&mut read.alt);
+            }
+            _ => {}
+        }
+    }
+    Ok(read)
+}
+
+impl UploadForm {
+    /// What is uploaded, if this person may upload it.
+    pub fn into_upload(self, user: &SessionUser) -> Result<Upload> {
+        let file = self
+            .file
+            .filter(|file| !file.is_empty())
+            .ok_or(Error::InvalidUpload(
+                "The form has no file in a field called `file`.",
+            ))?;
+        let purpose = match (self.purpose, self.product_id) {
+            (Some(Purpose::Profile), Some(_)) => {
+                return Err(Error::InvalidUpload(
+                    "A profile's photo belongs to no product.",
+                ));
+            }
+            (Some(purpose), _) => purpose,
+            (None, Some(_)) => Purpose::Product,
+            (None, None) => Purpose::Profile,
+        };
+        if purpose == Purpose::Product && user.role != Role::Shopkeeper {
+            return Err(Error::NotShopkeeper);
+        }
+        Ok(Upload {
+            owner_id: user.id,
+            purpose,
+            product_id: self.product_id,
+            alt: self.alt,
+            file,
+        })
+    }
+}

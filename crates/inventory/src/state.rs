@@ -1,0 +1,48 @@
+//! What handlers and tasks share: cheap handles, no globals.
+
+use std::sync::Arc;
+
+use shop_cache::Cache;
+use shop_db::Cluster;
+use shop_objects::Objects;
+use shop_queue::Queue;
+use shop_web::WebState;
+use tokio::sync::{Notify, Semaphore};
+
+/// The name under which positions of this service's cluster travel: stock, which every buyer writes.
+pub const INVENTORY: &str = "inventory";
+/// The same cluster's positions as far as words and pictures go, which only the shopkeeper writes. Apart, so that a
+/// customer who bought something does not read past every cached product for a minute.
+pub const CATALOGUE: &str = "catalogue";
+
+/// Uploads that are held in memory at once.
+pub const UPLOADS_MAX: usize = 4;
+
+/// Handles to everything this service uses.
+#[derive(Clone)]
+pub struct AppState {
+    pub db: Cluster,
+    pub cache: Cache,
+    pub queue: Queue,
+    pub objects: Objects,
+    pub web: WebState,
+    /// Turns of uploads.
+    pub uploads: Arc<Semaphore>,
+    /// Rung when a message was put into the outbox.
+    pub relay: Arc<Notify>,
+}
+
+impl AppState {
+    /// Puts the handles together.
+    pub fn new(db: Cluster, cache: Cache, queue: Queue, objects: Objects, web: WebState) -> Self {
+        Self {
+            db,
+            cache,
+            queue,
+            objects,
+            web,
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            relay: Arc::new(Notify::new()),
+        }
+    }
+}

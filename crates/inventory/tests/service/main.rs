@@ -1,0 +1,7 @@
+//! Tests against the real engines of the testbed: `eval "$(scripts/testbed env)"` first.
+
+mod catalogue;
+mod photos;
+mod reservations;
+mod shop;
+mod http;
