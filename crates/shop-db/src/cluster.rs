@@ -219,6 +219,13 @@ impl Shared {
                 db.timeline = timeline,
                 "A database host is up"
             );
+            if answer.role == Role::Replica && timeline == 0 {
+                tracing::warn!(
+                    db.host = host.label,
+                    "A replica doesn't say which timeline it follows, and serves no reads: it receives nothing, or the \
+                     reader lacks pg_read_all_stats"
+                );
+            }
             if answer.role == Role::Primary {
                 metrics::counter!("db_primary_changes_total", "cluster" => self.config.name.clone()).increment(1);
             }

@@ -27,6 +27,9 @@ const PROBE: &str = "
 /// However many errors ask for a probe at once, there are no more than one in this time.
 const INTERVAL_MIN: Duration = Duration::from_millis(20);
 
+/// A host that can't be reached is tried again after this, however rarely hosts are probed.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
+
 /// What a host says of itself.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Answer {
@@ -96,7 +99,7 @@ async fn probe_for_ever(shared: &Shared, host: &Host) {
 
 async fn wait_for_next_try(shared: &Shared, host: &Host) {
     host.update(|view| view.probing_since = None);
-    tokio::time::sleep(shared.config.probe_interval).await;
+    tokio::time::sleep(shared.config.probe_interval.min(RETRY_PAUSE_MAX)).await;
 }
 
 /// A listener, though it listens for nothing: it alone can wait for the end of its connection.

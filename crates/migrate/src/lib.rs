@@ -1,0 +1,148 @@
+//! Brings the schemas of all databases up to date.
+//!
+//! Migrations are plain SQL, in `migrations/`, and are compiled in. Each one runs once, in a transaction of its own, under a
+//! lock that lets a second process wait. They expand first and contract in a later release, so that processes of both
+//! versions work while the new one is rolled out.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use shop_db::{Cluster, ClusterConfig, DbError, Shards};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Executor as _, PgConnection};
+use tokio::time::{Instant, sleep};
+
+/// Products, stock and photos.
+pub static INVENTORY: Migrator = sqlx::migrate!("../../migrations/inventory");
+/// Accounts and orders.
+pub static USERS: Migrator = sqlx::migrate!("../../migrations/users");
+/// The ledger of the payment gateway.
+pub static PAYMENTS: Migrator = sqlx::migrate!("../../migrations/payments");
+
+/// A migration waits this long for a table's lock. A longer wait would queue all customers behind it.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '2s'";
+/// A migration may work longer than a customer's statement may.
+const STATEMENT_TIMEOUT: &str = "set statement_timeout = '10min'";
+/// How often locks that were not had in time are asked for again.
+const TRIES_MAX: u32 = 20;
+/// Pause between two tries, so that those who were in the way get on.
+const TRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Postgres's code for a lock that was not had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// A database that is to be migrated.
+pub struct Target {
+    /// Where it is.
+    pub config: ClusterConfig,
+    /// What is to be done to it.
+    pub migrations: &'static Migrator,
+}
+
+/// All databases that the environment names, with every cluster of the users.
+pub fn targets_from_env() -> Result<Vec<Target>, shop_db::ConfigError> {
+    let mut targets = vec![Target {
+        config: ClusterConfig::from_env("INVENTORY_DB")?,
+        migrations: &INVENTORY,
+    }];
+    let (users, _slots) = Shards::configs_from_env("USERS_DB")?;
+    targets.extend(users.into_iter().map(|config| Target {
+        config,
+        migrations: &USERS,
+    }));
+    targets.push(Target {
+        config: ClusterConfig::from_env("PAYMENTS_DB")?,
+        migrations: &PAYMENTS,
+    });
+    Ok(targets)
+}
+
+/// Migrates one database, and returns the names of the migrations that were applied. Waits for its primary up to
+/// `wait`.
+pub async fn migrate(target: &Target, wait: Duration) -> anyhow::Result<Vec<String>> {
+    let name = target.config.name.clone();
+    let cluster = Cluster::connect(target.config.clone()).await?;
+    let deadline = Instant::now() + wait;
+    let mut tries = 0;
+    let applied = loop {
+        match migrate_once(&cluster, target.migrations).await {
+            Ok(applied) => break applied,
+            Err(Failure::NoConnection(error))
+                if error.is_unavailable() && Instant::now() < deadline =>
+            {
+                let left = (deadline - Instant::now()).as_secs();
+                tracing::info!(
+                    db.cluster = name,
+                    "Waiting for the primary of {name}: {error}; {left} s left"
+                );
+                sleep(TRY_PAUSE).await;
+            }
+            Err(Failure::Migration(error)) if is_lock_timeout(&error) && tries < TRIES_MAX => {
+                tries += 1;
+                tracing::info!(
+                    db.cluster = name,
+                    "A table of {name} is in use: try {tries} of {TRIES_MAX} failed"
+                );
+                sleep(TRY_PAUSE).await;
+            }
+            Err(Failure::NoConnection(error)) => {
+                return Err(error).context(format!("{name}: no primary"));
+            }
+            Err(Failure::Migration(error)) => {
+                return Err(error).context(format!("{name}: a migration failed"));
+            }
+        }
+    };
+    cluster.close().await;
+    Ok(applied)
+}
+
+enum Failure {
+    NoConnection(DbError),
+    Migration(MigrateError),
+}
+
+async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<String>, Failure> {
+    let mut connection = cluster.write().await.map_err(Failure::NoConnection)?;
+    let failed = |error: sqlx::Error| Failure::Migration(MigrateError::Execute(error));
+    connection.execute(LOCK_TIMEOUT).await.map_err(failed)?;
+    connection
+        .execute(STATEMENT_TIMEOUT)
+        .await
+        .map_err(failed)?;
+    let before = applied(&mut connection).await.map_err(failed)?;
+    let migrated = migrations.run(&mut *connection).await;
+    // The lock, if this try had it, belongs to the connection, and a second process may wait for it.
+    let unlocked = connection.execute("select pg_advisory_unlock_all()").await;
+    migrated.map_err(Failure::Migration)?;
+    unlocked.map_err(failed)?;
+    let after = applied(&mut connection).await.map_err(failed)?;
+    Ok(after
+        .into_iter()
+        .filter(|name| !before.contains(name))
+        .collect())
+}
+
+/// The migrations that a database has had, as `0001 name`.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !known {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar("select lpad(version::text, 4, '0') || ' ' || description from _sqlx_migrations order by version")
+        .fetch_all(connection)
+        .await
+}
+
+fn is_lock_timeout(error: &MigrateError) -> bool {
+    let cause = match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+        _ => return false,
+    };
+    cause
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+}
