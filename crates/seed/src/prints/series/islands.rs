@@ -74,6 +74,18 @@ const STEP: f32 = 4.5;
 
 const LEGEND: &str = "SURVEY OF ABSENT ISLANDS  1 : 50 000";
 
+/// Steps to the cells before this one, and how long they are: knight's moves make the circles round.
+const NEIGHBOURS: [(i32, i32, f32); 8] = [
+    (-1, 0, 1.0),
+    (0, -1, 1.0),
+    (-1, -1, 1.4142),
+    (1, -1, 1.4142),
+    (-2, -1, 2.2361),
+    (2, -1, 2.2361),
+    (-1, -2, 2.2361),
+    (1, -2, 2.2361),
+];
+
 /// Heights on a grid; the sea is below 0.
 struct Field {
     area: Area,
@@ -156,7 +168,7 @@ impl Field {
         let mut pass = |order: &mut dyn Iterator<Item = i32>, sign: i32| {
             for index in order {
                 let (x, y) = (index % columns, index / columns);
-                for (dx, dy, cost) in [(-1, 0, 1.0), (0, -1, 1.0), (-1, -1, 1.4142), (1, -1, 1.4142)] {
+                for (dx, dy, cost) in NEIGHBOURS {
                     let (nx, ny) = (x + dx * sign, y + dy * sign);
                     if (0..columns).contains(&nx) && (0..rows).contains(&ny) {
                         let near = values[(ny * columns + nx) as usize] + cost * STEP;
@@ -253,9 +265,10 @@ fn waterlines(sheet: &mut Sheet, chart: &Chart, offshore: &Field, area: Area) {
 }
 
 fn rivers(sheet: &mut Sheet, chart: &Chart, field: &Field, rng: &mut Rng) {
-    for _ in 0..90 {
+    let mut sources: Vec<Point> = Vec::new();
+    for _ in 0..160 {
         let mut point = field.area.place(rng.unit(), rng.unit());
-        if field.at(point) < 0.28 {
+        if field.at(point) < 0.28 || sources.iter().any(|other| other.distance(point) < 150.0) {
             continue;
         }
         let mut course = vec![point];
@@ -270,6 +283,7 @@ fn rivers(sheet: &mut Sheet, chart: &Chart, field: &Field, rng: &mut Rng) {
             }
         }
         if reached && course.len() > 22 {
+            sources.push(course[0]);
             let widths: Vec<f32> = (0..course.len()).map(|step| 0.8 + 2.4 * step as f32 / course.len() as f32).collect();
             sheet.brush(&course, &widths, hex(chart.water));
         }
