@@ -14,6 +14,7 @@ use shop_web::page::{Html, Page};
 use crate::cached::ListKey;
 use crate::catalogue;
 use crate::domain::product::{Category, Product};
+use crate::domain::reservation::QUANTITY_MAX;
 use crate::error::{Error, Result};
 use crate::routes::list_query::{LIMIT_DEFAULT, ListQuery, is_slug};
 use crate::state::{AppState, CATALOGUE, INVENTORY};
@@ -63,9 +64,10 @@ struct ProductPage {
     product: Product,
     label: WallLabel,
     room: Option<Category>,
-    /// Copies that a customer may choose from.
-    quantities: Vec<i64>,
-    neighbours: Vec<Hung>,
+    /// Copies that a customer may ask for.
+    quantity_max: i64,
+    /// What hangs beside it.
+    prints: Vec<Hung>,
 }
 
 /// `GET /`
@@ -175,8 +177,8 @@ pub async fn product(
         room: categories
             .into_iter()
             .find(|category| category.slug == product.category),
-        quantities: (1..=stock.available.min(10)).collect(),
-        neighbours: neighbours(room_prints, product.id),
+        quantity_max: stock.available.min(QUANTITY_MAX.into()),
+        prints: neighbours(room_prints, product.id),
         product,
     })
     .into_response())

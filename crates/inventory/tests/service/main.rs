@@ -1,7 +1,8 @@
 //! Tests against the real engines of the testbed: `eval "$(scripts/testbed env)"` first.
 
 mod catalogue;
+mod http;
 mod photos;
 mod reservations;
 mod shop;
-mod http;
+mod uploads;

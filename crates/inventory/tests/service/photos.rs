@@ -146,10 +146,7 @@ async fn the_old_version_stays_on_the_wall_until_the_new_one_is_ready(pool: PgPo
     ready(&pool, id, 1, &made(1800)).await;
     assert_eq!(edit(&pool, id).await, 2);
     assert_eq!(shown(&pool, id).await, Some((1, "ready".to_owned(), 2)));
-    assert!(matches!(
-        failed(&pool, id, 2).await,
-        Reported::Shown { .. }
-    ));
+    assert!(matches!(failed(&pool, id, 2).await, Reported::Shown { .. }));
     assert_eq!(shown(&pool, id).await, Some((1, "ready".to_owned(), 2)));
     // A copy of the message that another worker finishes after all still counts.
     assert!(matches!(
@@ -232,7 +229,11 @@ async fn a_message_is_claimed_by_one_relay_and_returns_when_its_claim_is_over(po
     let third = outbox::claim(&mut conn, -1.0, 10).await.expect("a claim");
     assert_eq!(third.len(), 1);
     let after_expiry = outbox::claim(&mut conn, 60.0, 10).await.expect("a claim");
-    assert_eq!(after_expiry.len(), 1, "a claim that is over holds nobody off");
+    assert_eq!(
+        after_expiry.len(),
+        1,
+        "a claim that is over holds nobody off"
+    );
 
     outbox::remove(&mut conn, &[message_id])
         .await
