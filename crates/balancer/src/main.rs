@@ -1,1 +1,83 @@
-fn main() {}
+//! The balancer's process: parse, telemetry, build, serve, drain.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use balancer::config::Config;
+use balancer::routes::RouteTable;
+use balancer::{Balancer, Limits, Sockets};
+use shop_net::listen::ListenSource;
+use shop_telemetry::startup;
+use tracing::info;
+
+const KIND: &str = "balancer";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let config: Config = startup::parse_or_exit();
+    if config.health_check {
+        return Ok(startup::health_check(config.listen_admin, "/readyz").await);
+    }
+    let table =
+        load_routes(&config).unwrap_or_else(|error| startup::exit_config(format!("{error:#}")));
+    let _telemetry = shop_telemetry::init(KIND);
+    let instance = shop_net::instance::name(config.instance.as_deref(), KIND).await;
+    shop_telemetry::set_instance(&instance);
+    raise_open_files_limit();
+
+    let public = match &config.gateway_socket {
+        Some(path) => shop_net::handover::follow(path.clone()),
+        None => ListenSource::bind(config.listen_public).context("LISTEN_PUBLIC")?,
+    };
+    let sockets = Sockets {
+        public,
+        origin: ListenSource::bind(config.listen_origin).context("LISTEN_ORIGIN")?,
+        private: ListenSource::bind(config.listen_private).context("LISTEN_PRIVATE")?,
+        admin: ListenSource::bind(config.listen_admin).context("LISTEN_ADMIN")?,
+    };
+    let limits = Limits {
+        workers: config.workers,
+        in_flight_max: config.in_flight_max,
+        connections_max: config.connections_max,
+        drain_notice: Duration::from_millis(config.drain_notice_ms),
+        drain_deadline: Duration::from_millis(config.drain_deadline_ms),
+        access_log: tracing::enabled!(target: "access", tracing::Level::INFO),
+    };
+    let balancer = Balancer::start(instance, table, sockets, limits)?;
+    info!(
+        gateway = ?config.gateway_socket,
+        origin = %config.listen_origin,
+        private = %config.listen_private,
+        admin = %config.listen_admin,
+        "Serving"
+    );
+    startup::shutdown_signal().await;
+    balancer.drain().await;
+    info!("Drained");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load_routes(config: &Config) -> anyhow::Result<RouteTable> {
+    let Some(path) = &config.routes_file else {
+        return Ok(RouteTable::built_in()?);
+    };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
+    RouteTable::parse(&text).with_context(|| format!("ROUTES_FILE {}", path.display()))
+}
+
+/// Every connection is an open file. What can't be raised is met later as an error at accept, which is survived.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        );
+    }
+}

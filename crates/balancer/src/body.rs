@@ -1,0 +1,290 @@
+//! Bodies on their way: the client's to the backend, and the backend's to the client. Neither is collected, except
+//! small ones that may have to be sent twice, and neither may stand still for long.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::exchange::Exchange;
+use crate::upstream::Lease;
+
+/// How long a client may pause within its body.
+const REQUEST_IDLE_MAX: Duration = Duration::from_secs(15);
+/// How long a backend may pause within its answer. Event streams send a comment more often than this.
+const RESPONSE_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the connection failed within a body")]
+    Connection(#[source] hyper::Error),
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    #[error("the body stood still for too long")]
+    TooSlow,
+}
+
+/// What was wrong with a client's body. hyper reports only that sending failed; here is why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFault {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// A timer that exists only once somebody had to wait.
+#[derive(Debug)]
+struct IdleTimer {
+    allowed: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_running: bool,
+}
+
+impl IdleTimer {
+    fn new(allowed: Duration) -> Self {
+        Self {
+            allowed,
+            sleep: None,
+            is_running: false,
+        }
+    }
+
+    /// Polled while there is nothing to pass on; ready once that has lasted too long.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = Instant::now() + self.allowed;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if !std::mem::replace(&mut self.is_running, true) {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx)
+    }
+
+    fn progressed(&mut self) {
+        self.is_running = false;
+    }
+}
+
+/// The body of a request to a backend.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// There is none.
+    Empty,
+    /// Small, and kept so that it can be sent again.
+    Kept(Bytes),
+    /// Passed on as it comes; once begun it can't be sent again.
+    Streaming(StreamingBody),
+}
+
+/// A client's body under way.
+#[derive(Debug)]
+pub(crate) struct StreamingBody {
+    incoming: Incoming,
+    bytes_left: u64,
+    idle: IdleTimer,
+    fault: Rc<Cell<Option<BodyFault>>>,
+}
+
+impl StreamingBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        bytes_max: u64,
+        fault: Rc<Cell<Option<BodyFault>>>,
+    ) -> Self {
+        Self {
+            incoming,
+            bytes_left: bytes_max,
+            idle: IdleTimer::new(REQUEST_IDLE_MAX),
+            fault,
+        }
+    }
+
+    fn fail(
+        &self,
+        fault: BodyFault,
+        error: BodyError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.fault.set(Some(fault));
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            ready!(self.idle.poll_waiting(cx));
+            return self.fail(BodyFault::TooSlow, BodyError::TooSlow);
+        };
+        self.idle.progressed();
+        match frame {
+            None => Poll::Ready(None),
+            Some(Err(error)) => self.fail(BodyFault::Broken, BodyError::Connection(error)),
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.bytes_left.checked_sub(bytes) {
+                    None => self.fail(BodyFault::TooLarge, BodyError::TooLarge),
+                    Some(left) => {
+                        self.bytes_left = left;
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl RequestBody {
+    /// The same body again, unless it is one that can be sent only once.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Kept(bytes) => Some(Self::Kept(bytes.clone())),
+            Self::Streaming(_) => None,
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Kept(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Streaming(body) => body.poll_next(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Kept(bytes) => bytes.is_empty(),
+            Self::Streaming(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streaming(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+/// The body of an answer to a client. Carries the exchange, which is over when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    source: Source,
+    exchange: Exchange,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Option<Bytes>),
+    Backend {
+        incoming: Incoming,
+        idle: IdleTimer,
+        lease: Option<Lease>,
+    },
+}
+
+impl ResponseBody {
+    /// An answer of the balancer's own.
+    pub(crate) fn own(bytes: Bytes, mut exchange: Exchange) -> Self {
+        exchange.completed();
+        Self {
+            source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            exchange,
+        }
+    }
+
+    /// A backend's answer. The connection goes back to the pool once the answer is complete.
+    pub(crate) fn from_backend(incoming: Incoming, lease: Lease, mut exchange: Exchange) -> Self {
+        let lease = if incoming.is_end_stream() {
+            lease.give_back();
+            exchange.completed();
+            None
+        } else {
+            Some(lease)
+        };
+        Self {
+            source: Source::Backend {
+                incoming,
+                idle: IdleTimer::new(RESPONSE_IDLE_MAX),
+                lease,
+            },
+            exchange,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let (incoming, idle, lease) = match &mut this.source {
+            Source::Own(bytes) => {
+                let bytes = bytes.take();
+                this.exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
+            Source::Backend {
+                incoming,
+                idle,
+                lease,
+            } => (incoming, idle, lease),
+        };
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            ready!(idle.poll_waiting(cx));
+            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+        };
+        idle.progressed();
+        if let Some(Ok(frame)) = &frame {
+            this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        // With a known length the end shows at the last frame, and nobody asks again.
+        let is_complete =
+            frame.is_none() || (matches!(frame, Some(Ok(_))) && incoming.is_end_stream());
+        if is_complete && let Some(lease) = lease.take() {
+            lease.give_back();
+            this.exchange.completed();
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_none(),
+            Source::Backend { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Source::Backend { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! One request from its arrival to the last byte of its answer: what is counted and logged of it, whatever its end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, StatusCode, Uri};
+
+use crate::Side;
+use crate::access_log::Line;
+use crate::admission::Permit;
+use crate::backend::Backend;
+use crate::identity::Identity;
+use crate::worker::Worker;
+
+/// Records itself when it is dropped, so that aborted requests are counted as well.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    worker: Rc<Worker>,
+    pub(crate) started: Instant,
+    pub(crate) identity: Identity,
+    pub(crate) side: Side,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    /// Index into the route table.
+    pub(crate) route: Option<usize>,
+    pub(crate) backend: Option<Arc<Backend>>,
+    pub(crate) tries: u32,
+    pub(crate) status: StatusCode,
+    /// Held to the end: a request is in work until its answer was read.
+    pub(crate) permit: Option<Permit>,
+    bytes_sent: u64,
+    is_complete: bool,
+}
+
+/// The status that is logged if the client leaves before there is one (as nginx has it).
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Exchange {
+    pub(crate) fn begin(
+        worker: Rc<Worker>,
+        side: Side,
+        method: Method,
+        uri: Uri,
+        identity: Identity,
+    ) -> Self {
+        Self {
+            worker,
+            started: Instant::now(),
+            identity,
+            side,
+            method,
+            uri,
+            route: None,
+            backend: None,
+            tries: 0,
+            status: StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
+            permit: None,
+            bytes_sent: 0,
+            is_complete: false,
+        }
+    }
+
+    /// Bytes of the body were handed to the client's connection.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.bytes_sent += bytes as u64;
+    }
+
+    /// The whole answer was handed over.
+    pub(crate) fn completed(&mut self) {
+        self.is_complete = true;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let shared = &self.worker.shared;
+        let duration = self.started.elapsed();
+        let route = self.route.map(|route| &shared.table.routes[route]);
+        let stats = self.route.unwrap_or(shared.table.routes.len());
+        shared.stats.routes[stats].record(self.status.as_u16(), duration);
+        let upstream = self
+            .backend
+            .as_ref()
+            .map(|backend| backend.name())
+            .unwrap_or_default();
+        self.worker.log.push(&Line {
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            route: route.map_or("none", |route| &route.prefix),
+            side: self.side.as_str(),
+            status: self.status.as_u16(),
+            upstream: &upstream,
+            tries: self.tries,
+            duration,
+            bytes_sent: self.bytes_sent,
+            is_complete: self.is_complete,
+            request_id: &self.identity.request_id,
+            trace_id: self.identity.trace_id(),
+            span_id: self.identity.span_id(),
+        });
+    }
+}

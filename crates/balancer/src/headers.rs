@@ -1,0 +1,332 @@
+//! What a proxy must and may do to headers: hop-by-hop ones end here (RFC 9110 section 7.6.1), forwarding ones are
+//! added, and what only insiders may say is taken from outsiders.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue};
+
+use crate::Side;
+use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const POSITIONS: HeaderName = HeaderName::from_static("zillion-positions");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// `X-Served-By`
+pub(crate) const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+/// `Server-Timing`
+pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// `Idempotency-Key`
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Names that have a meaning between two neighbours only.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // Without these a message would be read differently by the next one.
+            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Makes a client's headers into those for a backend.
+pub(crate) fn forward_request(
+    headers: &mut HeaderMap,
+    side: Side,
+    peer: SocketAddr,
+    identity: &Identity,
+    via: &HeaderValue,
+) {
+    remove_hop_by_hop(headers);
+    // Whoever reads the body sends "100 Continue"; that is this process.
+    headers.remove(EXPECT);
+    if side == Side::Public {
+        for name in [
+            FORWARDED,
+            FORWARDED_FOR,
+            FORWARDED_PROTO,
+            FORWARDED_HOST,
+            FORWARDED_PORT,
+            REAL_IP,
+        ] {
+            headers.remove(name);
+        }
+    }
+    if side != Side::Private {
+        headers.remove(POSITIONS);
+    }
+    if !identity.continues_trace {
+        headers.remove(TRACESTATE);
+    }
+    let client = match headers
+        .get(FORWARDED_FOR)
+        .and_then(|earlier| earlier.to_str().ok())
+    {
+        Some(earlier) => format!("{earlier}, {}", peer.ip()),
+        None => peer.ip().to_string(),
+    };
+    insert(headers, FORWARDED_FOR, &client);
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !headers.contains_key(FORWARDED_HOST)
+        && let Some(host) = headers.get(HOST).cloned()
+    {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    headers.append(VIA, via.clone());
+    insert(headers, REQUEST_ID, &identity.request_id);
+    insert(headers, TRACEPARENT, &identity.traceparent);
+}
+
+/// A backend that was tried in vain, for `Server-Timing`.
+#[derive(Debug)]
+pub(crate) struct Failover {
+    /// `inventory-2 connect`
+    pub(crate) description: String,
+    /// How long the try took.
+    pub(crate) elapsed: Duration,
+}
+
+/// Makes a backend's headers into those for the client.
+pub(crate) fn forward_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+}
+
+/// Says who answered, and what a browser may do with it.
+pub(crate) fn sign_response(
+    headers: &mut HeaderMap,
+    side: Side,
+    instance: &str,
+    elapsed: Duration,
+    failovers: &[Failover],
+    request_id: &str,
+) {
+    let mut timing = String::with_capacity(160);
+    // Writing to a String can't fail.
+    let _ = write!(
+        timing,
+        "balancer;desc=\"{instance}\";dur={:.1}",
+        milliseconds(elapsed)
+    );
+    for failover in failovers {
+        let _ = write!(
+            timing,
+            ", failover;desc=\"{}\";dur={:.1}",
+            failover.description,
+            milliseconds(failover.elapsed)
+        );
+    }
+    prepend(headers, SERVER_TIMING, timing);
+    prepend(headers, SERVED_BY, instance.to_owned());
+    insert(headers, REQUEST_ID, request_id);
+    if side == Side::Private {
+        return;
+    }
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (
+            PERMISSIONS_POLICY,
+            "camera=(), microphone=(), geolocation=(), payment=()",
+        ),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Puts a value in front of all that are there, in one line.
+fn prepend(headers: &mut HeaderMap, name: HeaderName, mut value: String) {
+    for later in headers.get_all(&name) {
+        if let Ok(later) = later.to_str() {
+            value.push_str(", ");
+            value.push_str(later);
+        }
+    }
+    insert(headers, name, &value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> SocketAddr {
+        ([192, 0, 2, 7], 4711).into()
+    }
+
+    fn forwarded(side: Side, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let identity = Identity::of(&headers);
+        forward_request(
+            &mut headers,
+            side,
+            peer(),
+            &identity,
+            &HeaderValue::from_static("1.1 balancer-1"),
+        );
+        headers
+    }
+
+    #[test]
+    fn hop_by_hop_headers_end_here_and_so_do_those_that_connection_names() {
+        let headers = forwarded(
+            Side::Public,
+            &[
+                ("connection", "close, X-Secret"),
+                ("x-secret", "1"),
+                ("keep-alive", "timeout=5"),
+                ("te", "trailers"),
+                ("upgrade", "websocket"),
+                ("expect", "100-continue"),
+                ("accept", "text/html"),
+            ],
+        );
+        for gone in [
+            "connection",
+            "x-secret",
+            "keep-alive",
+            "te",
+            "upgrade",
+            "expect",
+        ] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(headers["accept"], "text/html");
+    }
+
+    #[test]
+    fn connection_can_not_name_away_what_frames_a_message() {
+        let headers = forwarded(
+            Side::Public,
+            &[
+                ("connection", "content-length, host, x-forwarded-for"),
+                ("content-length", "5"),
+                ("host", "a"),
+            ],
+        );
+        assert_eq!(headers["content-length"], "5");
+        assert_eq!(headers["host"], "a");
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+    }
+
+    #[test]
+    fn outsiders_can_not_speak_as_insiders() {
+        let claimed = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("forwarded", "for=10.0.0.1"),
+            ("zillion-positions", "inventory=1-1"),
+            ("host", "shop.example"),
+        ];
+        let headers = forwarded(Side::Public, &claimed);
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "shop.example");
+        assert!(!headers.contains_key("forwarded") && !headers.contains_key("zillion-positions"));
+
+        let headers = forwarded(Side::Origin, &claimed);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert!(!headers.contains_key("zillion-positions"));
+
+        let headers = forwarded(Side::Private, &claimed);
+        assert_eq!(headers["zillion-positions"], "inventory=1-1");
+    }
+
+    #[test]
+    fn the_answer_says_who_took_part_in_order() {
+        let mut headers = HeaderMap::new();
+        headers.insert(SERVED_BY, HeaderValue::from_static("inventory-2"));
+        headers.append(SERVER_TIMING, HeaderValue::from_static("inventory;dur=2.4"));
+        headers.append(SERVER_TIMING, HeaderValue::from_static("db;dur=0.8"));
+        let failed = Failover {
+            description: "inventory-1 connect".to_owned(),
+            elapsed: Duration::from_millis(1),
+        };
+        sign_response(
+            &mut headers,
+            Side::Public,
+            "balancer-1",
+            Duration::from_micros(3140),
+            &[failed],
+            "r-1",
+        );
+        assert_eq!(headers[SERVED_BY], "balancer-1, inventory-2");
+        let timing = "balancer;desc=\"balancer-1\";dur=3.1, failover;desc=\"inventory-1 connect\";dur=1.0, \
+                      inventory;dur=2.4, db;dur=0.8";
+        assert_eq!(headers[SERVER_TIMING], timing);
+        assert_eq!(headers.get_all(SERVER_TIMING).iter().count(), 1);
+        assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+
+    #[test]
+    fn a_service_may_be_stricter_or_laxer_by_its_own_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        sign_response(
+            &mut headers,
+            Side::Public,
+            "balancer-1",
+            Duration::ZERO,
+            &[],
+            "r-1",
+        );
+        assert_eq!(headers[REFERRER_POLICY], "no-referrer");
+    }
+}

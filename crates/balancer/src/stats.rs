@@ -1,0 +1,226 @@
+//! Rate, errors and durations of requests by route, and the balancer's own figures, in Prometheus's text format.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::Shared;
+
+/// Upper bounds of the histogram's buckets.
+const BUCKETS_US: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
+];
+
+/// The requests of one route, or of none.
+#[derive(Debug, Default)]
+pub(crate) struct RouteStats {
+    /// By the first digit of the status.
+    by_class: [AtomicU64; 6],
+    buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl RouteStats {
+    pub(crate) fn record(&self, status: u16, duration: Duration) {
+        let class = usize::from(status / 100).min(5);
+        self.by_class[class].fetch_add(1, Relaxed);
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_US.partition_point(|&bound| bound < us);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum_us.fetch_add(us, Relaxed);
+    }
+}
+
+/// Counters of the whole process.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    /// One for each route of the table, then one for requests without a route.
+    pub(crate) routes: Vec<RouteStats>,
+    pub(crate) retries: AtomicU64,
+    pub(crate) retries_denied: AtomicU64,
+    pub(crate) shed: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) connections_accepted: AtomicU64,
+}
+
+impl Stats {
+    pub(crate) fn new(route_count: usize) -> Self {
+        Self {
+            routes: (0..=route_count).map(|_| RouteStats::default()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Everything of this process, for /metrics.
+pub(crate) fn render(shared: &Shared) -> String {
+    let mut out = String::with_capacity(32 * 1024);
+    render_routes(&mut out, shared);
+    render_backends(&mut out, shared);
+    let stats = &shared.stats;
+    let single = [
+        (
+            "balancer_retries_total",
+            "counter",
+            stats.retries.load(Relaxed),
+        ),
+        (
+            "balancer_retries_denied_total",
+            "counter",
+            stats.retries_denied.load(Relaxed),
+        ),
+        ("balancer_shed_total", "counter", stats.shed.load(Relaxed)),
+        (
+            "balancer_refused_total",
+            "counter",
+            stats.refused.load(Relaxed),
+        ),
+        (
+            "balancer_connections_accepted_total",
+            "counter",
+            stats.connections_accepted.load(Relaxed),
+        ),
+        (
+            "balancer_log_batches_lost_total",
+            "counter",
+            shared.log.lost_batches(),
+        ),
+        (
+            "balancer_connections",
+            "gauge",
+            u64::from(shared.connections.load(Relaxed)),
+        ),
+        (
+            "balancer_in_flight",
+            "gauge",
+            u64::from(shared.admission.in_flight()),
+        ),
+    ];
+    for (name, kind, value) in single {
+        let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
+    }
+    out
+}
+
+fn render_routes(out: &mut String, shared: &Shared) {
+    let labels: Vec<String> = shared
+        .table
+        .routes
+        .iter()
+        .map(|route| {
+            let service = &shared.table.services[route.service].name;
+            format!("route=\"{}\",service=\"{service}\"", route.prefix)
+        })
+        .chain(["route=\"none\",service=\"none\"".to_owned()])
+        .collect();
+    out.push_str("# TYPE balancer_requests_total counter\n");
+    for (labels, route) in labels.iter().zip(&shared.stats.routes) {
+        for (class, count) in route.by_class.iter().enumerate() {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let _ = writeln!(
+                    out,
+                    "balancer_requests_total{{{labels},status=\"{class}xx\"}} {count}"
+                );
+            }
+        }
+    }
+    out.push_str("# TYPE balancer_request_duration_seconds histogram\n");
+    for (labels, route) in labels.iter().zip(&shared.stats.routes) {
+        let counts: Vec<u64> = route
+            .buckets
+            .iter()
+            .map(|bucket| bucket.load(Relaxed))
+            .collect();
+        let total: u64 = counts.iter().sum();
+        if total == 0 {
+            continue;
+        }
+        let mut cumulative = 0;
+        for (bound_us, count) in BUCKETS_US.iter().zip(&counts) {
+            cumulative += count;
+            let bound = *bound_us as f64 / 1e6;
+            let _ = writeln!(
+                out,
+                "balancer_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {cumulative}"
+            );
+        }
+        let sum = route.sum_us.load(Relaxed) as f64 / 1e6;
+        let _ = writeln!(
+            out,
+            "balancer_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {total}"
+        );
+        let _ = writeln!(
+            out,
+            "balancer_request_duration_seconds_sum{{{labels}}} {sum}"
+        );
+        let _ = writeln!(
+            out,
+            "balancer_request_duration_seconds_count{{{labels}}} {total}"
+        );
+    }
+}
+
+fn render_backends(out: &mut String, shared: &Shared) {
+    let mut requests = String::new();
+    let mut failures = String::new();
+    let mut gauges = String::new();
+    for service in &shared.services {
+        for backend in service.backends().iter() {
+            let labels = format!(
+                "service=\"{}\",backend=\"{}\"",
+                service.name, backend.address
+            );
+            let counters = &backend.counters;
+            let _ = writeln!(
+                requests,
+                "balancer_upstream_requests_total{{{labels}}} {}",
+                counters.requests.load(Relaxed)
+            );
+            for (kind, counter) in [
+                ("connect", &counters.connect_failures),
+                ("reset", &counters.resets),
+                ("timeout", &counters.timeouts),
+                ("status", &counters.server_errors),
+                ("ejected", &counters.ejections),
+            ] {
+                let count = counter.load(Relaxed);
+                let _ = writeln!(
+                    failures,
+                    "balancer_upstream_failures_total{{{labels},kind=\"{kind}\"}} {count}"
+                );
+            }
+            let is_up =
+                u8::from(backend.health() == crate::backend::Health::Up && !backend.is_ejected());
+            let _ = writeln!(gauges, "balancer_backend_up{{{labels}}} {is_up}");
+        }
+    }
+    let _ = write!(
+        out,
+        "# TYPE balancer_upstream_requests_total counter\n{requests}"
+    );
+    let _ = write!(
+        out,
+        "# TYPE balancer_upstream_failures_total counter\n{failures}"
+    );
+    let _ = write!(out, "# TYPE balancer_backend_up gauge\n{gauges}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_bucket_whose_bound_it_does_not_exceed() {
+        let stats = RouteStats::default();
+        stats.record(200, Duration::from_micros(500));
+        stats.record(503, Duration::from_micros(501));
+        stats.record(200, Duration::from_secs(60));
+        assert_eq!(stats.buckets[0].load(Relaxed), 1);
+        assert_eq!(stats.buckets[1].load(Relaxed), 1);
+        assert_eq!(stats.buckets[BUCKETS_US.len()].load(Relaxed), 1);
+        assert_eq!(stats.by_class[2].load(Relaxed), 2);
+        assert_eq!(stats.by_class[5].load(Relaxed), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! Connections to backends: opened with a deadline, used again last in first out, one pool a thread.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::backend::Backend;
+use crate::body::RequestBody;
+use crate::worker::Worker;
+
+const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
+/// A pooled connection becomes ready within a turn of the event loop, or not at all.
+const READY_DEADLINE: Duration = Duration::from_millis(100);
+const IDLE_PER_BACKEND_MAX: usize = 128;
+const IDLE_MAX: Duration = Duration::from_secs(30);
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+pub(crate) type Sender = SendRequest<RequestBody>;
+
+/// Idle connections of one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Pool {
+    /// The connection that was used last and not longer than this ago: the likeliest to be alive.
+    async fn take(&self, backend: u64, idle_max: Duration) -> Option<Sender> {
+        loop {
+            let mut sender = {
+                let mut idle = self.idle.borrow_mut();
+                let newest = idle.get_mut(&backend)?.pop()?;
+                if newest.since.elapsed() > idle_max {
+                    // The others are older still; for another request they may do.
+                    if idle_max >= IDLE_MAX {
+                        idle.remove(&backend);
+                    }
+                    return None;
+                }
+                newest.sender
+            };
+            if sender.is_ready()
+                || matches!(timeout(READY_DEADLINE, sender.ready()).await, Ok(Ok(())))
+            {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn put(&self, backend: u64, sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut pools = self.idle.borrow_mut();
+        let pool = pools.entry(backend).or_default();
+        if pool.len() < IDLE_PER_BACKEND_MAX {
+            pool.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes what has not been used for long, also of backends that are no more.
+    pub(crate) fn sweep(&self) {
+        self.idle.borrow_mut().retain(|_, pool| {
+            pool.retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.sender.is_closed());
+            !pool.is_empty()
+        });
+    }
+}
+
+/// A connection in use by one request. Counts as in flight at the backend until it is dropped or given back.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) sender: Option<Sender>,
+    pub(crate) backend: Arc<Backend>,
+    /// Whether it was used before, so that the backend may have closed it meanwhile.
+    pub(crate) is_reused: bool,
+    worker: Rc<Worker>,
+}
+
+impl Lease {
+    /// A pooled connection that was idle for no longer than `idle_max`, or a new one.
+    pub(crate) async fn obtain(
+        worker: &Rc<Worker>,
+        backend: Arc<Backend>,
+        idle_max: Duration,
+    ) -> io::Result<Self> {
+        backend.begin();
+        let mut lease = Self {
+            sender: None,
+            backend,
+            is_reused: true,
+            worker: worker.clone(),
+        };
+        lease.sender = worker
+            .pool
+            .take(lease.backend.id, idle_max.min(IDLE_MAX))
+            .await;
+        if lease.sender.is_none() {
+            lease.is_reused = false;
+            lease.sender = Some(connect(&lease.backend).await?);
+        }
+        Ok(lease)
+    }
+
+    /// The answer was read to its end: the connection may serve another request.
+    pub(crate) fn give_back(mut self) {
+        if let Some(sender) = self.sender.take() {
+            self.worker.pool.put(self.backend.id, sender);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.backend.end();
+    }
+}
+
+async fn connect(backend: &Backend) -> io::Result<Sender> {
+    let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(backend.address)).await??;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    // Its errors reach whoever waits for an answer on it; an idle one just ends.
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}

@@ -1,0 +1,7 @@
+//! The balancer with real backends behind it, some of which die.
+
+mod failures;
+mod framing;
+mod lifecycle;
+mod routing;
+mod support;

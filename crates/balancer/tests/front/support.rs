@@ -1,0 +1,380 @@
+//! Real backends, real balancers and raw clients, all on free ports of this machine.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use balancer::routes::RouteTable;
+use balancer::{Balancer, Limits, Sockets};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use shop_net::listen::ListenSource;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A service's instance. Paths tell it what to do: `/slow/300` waits so many milliseconds, `/break` drops the
+/// connection without an answer, anything else is echoed.
+pub struct Backend {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    pub requests: Arc<AtomicU64>,
+    serving: JoinHandle<()>,
+}
+
+impl Backend {
+    pub async fn start(name: &'static str) -> Self {
+        Self::start_with(name, false).await
+    }
+
+    /// Answers checks, and breaks every other request.
+    pub async fn start_broken(name: &'static str) -> Self {
+        Self::start_with(name, true).await
+    }
+
+    async fn start_with(name: &'static str, is_broken: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let requests = Arc::new(AtomicU64::new(0));
+        let counter = requests.clone();
+        let serving = tokio::spawn(async move {
+            // Dropped with the task, and with it all connections: that is what a kill does.
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("accepted");
+                let counter = counter.clone();
+                connections.spawn(async move {
+                    let service = service_fn(move |request| {
+                        answer(name, is_broken, counter.clone(), request)
+                    });
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Self {
+            name,
+            address,
+            requests,
+            serving,
+        }
+    }
+
+    pub async fn kill(self) {
+        self.serving.abort();
+        let _ = self.serving.await;
+    }
+
+    pub fn count(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the backend drops the connection")]
+struct Dropped;
+
+async fn answer(
+    name: &'static str,
+    is_broken: bool,
+    counter: Arc<AtomicU64>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Dropped> {
+    let path = request.uri().path().to_owned();
+    if path == "/readyz" {
+        return Ok(Response::new(Full::default()));
+    }
+    counter.fetch_add(1, Relaxed);
+    let seen: Vec<String> = request
+        .headers()
+        .iter()
+        .map(|(header, value)| format!("{header}: {}", String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    let method = request.method().clone();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(|_| Dropped)?
+        .to_bytes();
+    if is_broken {
+        return Err(Dropped);
+    }
+    if let Some(milliseconds) = path
+        .split("/slow/")
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+    {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+    let echo = format!(
+        "{method} {path}\n{}\n\n{}",
+        seen.join("\n"),
+        String::from_utf8_lossy(&body)
+    );
+    let mut response = Response::new(Full::from(echo));
+    response
+        .headers_mut()
+        .insert("x-served-by", name.parse().expect("a name"));
+    response.headers_mut().insert(
+        "server-timing",
+        format!("{name};dur=1.0").parse().expect("a timing"),
+    );
+    if path.ends_with("/error") {
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    Ok(response)
+}
+
+/// Routes in which `inventory` and `user` have these backends.
+pub fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
+    let addresses = |backends: &[&Backend]| {
+        let quoted: Vec<String> = backends
+            .iter()
+            .map(|backend| format!("\"{}\"", backend.address))
+            .collect();
+        quoted.join(", ")
+    };
+    format!(
+        r#"
+        [[service]]
+        name = "inventory"
+        addresses = [{}]
+        [[service]]
+        name = "user"
+        addresses = [{}]
+        [[route]]
+        prefix = "/"
+        service = "inventory"
+        [[route]]
+        prefix = "/cart"
+        service = "user"
+        [[route]]
+        prefix = "/checkout"
+        service = "inventory"
+        class = "checkout"
+        [[route]]
+        prefix = "/small"
+        service = "inventory"
+        body_bytes_max = 10
+        [[route]]
+        prefix = "/hasty"
+        service = "inventory"
+        deadline_ms = 300
+        [[route]]
+        prefix = "/internal/products"
+        service = "inventory"
+        "#,
+        addresses(inventory),
+        addresses(user)
+    )
+}
+
+pub fn limits() -> Limits {
+    Limits {
+        workers: 2,
+        in_flight_max: 256,
+        connections_max: 256,
+        drain_notice: Duration::from_millis(300),
+        drain_deadline: Duration::from_secs(5),
+        access_log: false,
+    }
+}
+
+fn free_socket() -> (ListenSource, SocketAddr) {
+    let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+    let address = source.local_addr().expect("an address");
+    (source, address)
+}
+
+/// A balancer within this process.
+pub struct Front {
+    pub balancer: Balancer,
+    pub public: SocketAddr,
+    pub origin: SocketAddr,
+    pub private: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Front {
+    /// Starts one with a public socket of its own, and waits until it has found all backends that answer.
+    pub async fn start(routes: &str, limits: Limits, backends_up: usize) -> Self {
+        let (public, public_address) = free_socket();
+        Self::start_on(
+            public,
+            public_address,
+            "balancer-1",
+            routes,
+            limits,
+            backends_up,
+        )
+        .await
+    }
+
+    pub async fn start_on(
+        public: ListenSource,
+        public_address: SocketAddr,
+        name: &str,
+        routes: &str,
+        limits: Limits,
+        backends_up: usize,
+    ) -> Self {
+        let table = RouteTable::parse(routes).expect("routes");
+        let (origin, origin_address) = free_socket();
+        let (private, private_address) = free_socket();
+        let (admin, admin_address) = free_socket();
+        let sockets = Sockets {
+            public,
+            origin,
+            private,
+            admin,
+        };
+        let balancer = Balancer::start(name.to_owned(), table, sockets, limits).expect("started");
+        wait_until_up(admin_address, backends_up).await;
+        Self {
+            balancer,
+            public: public_address,
+            origin: origin_address,
+            private: private_address,
+            admin: admin_address,
+        }
+    }
+}
+
+/// Asks /backends until so many are up.
+pub async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
+    eventually("all backends up", || async move {
+        let backends = raw(
+            admin,
+            "GET /backends HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        backends.matches("\"health\":\"up\"").count() == backends_up
+    })
+    .await;
+}
+
+/// Polls a condition with a deadline.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let polling = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, polling)
+        .await
+        .unwrap_or_else(|_| panic!("never came: {what}"));
+}
+
+/// Sends raw bytes and reads what comes until the connection ends. Empty if there is no connection.
+pub async fn raw(address: SocketAddr, request: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return String::new();
+    };
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = timeout(DEADLINE, reading)
+        .await
+        .expect("an answer and an end in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// One GET on a connection of its own.
+pub async fn get(address: SocketAddr, path: &str) -> String {
+    raw(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"),
+    )
+    .await
+}
+
+/// The status of an answer in raw bytes; 0 if there was none.
+pub fn status(answer: &str) -> u16 {
+    answer
+        .get(9..12)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+/// A client that keeps its connection for as long as it may, and knows nothing of retries.
+pub struct Client {
+    address: SocketAddr,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            sender: None,
+        }
+    }
+
+    /// Whether a connection could be had, at first or anew.
+    pub async fn connect(&mut self) -> bool {
+        let is_usable = match &mut self.sender {
+            Some(sender) => !sender.is_closed() && sender.ready().await.is_ok(),
+            None => false,
+        };
+        if is_usable {
+            return true;
+        }
+        let Ok(stream) = TcpStream::connect(self.address).await else {
+            return false;
+        };
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let Ok((sender, connection)) = handshake.await else {
+            return false;
+        };
+        tokio::spawn(connection);
+        self.sender = Some(sender);
+        true
+    }
+
+    /// The status and body of one answer on the present connection.
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, hyper::Error> {
+        let sender = self.sender.as_mut().expect("connected before");
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        if parts
+            .headers
+            .get("connection")
+            .is_some_and(|value| value == "close")
+        {
+            self.sender = None;
+        }
+        Ok(Response::from_parts(
+            parts,
+            body.collect().await?.to_bytes(),
+        ))
+    }
+
+    pub async fn get(&mut self, path: &str) -> Result<Response<Bytes>, hyper::Error> {
+        let request = Request::get(path)
+            .header("host", "shop.example")
+            .body(Full::default());
+        self.send(request.expect("a request")).await
+    }
+}
+
+/// A gateway within this process, on a given port or any free one.
+pub fn start_gateway(path: &std::path::Path, port: u16) -> (SocketAddr, JoinHandle<()>) {
+    let listener: StdListener =
+        shop_net::listen::bind_tcp(([127, 0, 0, 1], port).into()).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let serving = shop_net::handover::serve(listener, path).expect("a Unix socket");
+    (address, tokio::spawn(serving))
+}
