@@ -1,0 +1,124 @@
+//! What must follow a confirmation: the event reaches the broker, and the cart loses what was bought. Both lie in tables
+//! until they are done, and both may happen twice: the event carries its id, the cart remembers the order.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use shop_db::{Cluster, DbError};
+use shop_queue::Queue;
+use shop_queue::messages::{OrderConfirmed, OrderConfirmedLine};
+use shop_session::{CartLine, CartOwner, Carts};
+use tokio_util::sync::CancellationToken;
+
+use super::Checkout;
+use crate::domain::{OrderId, UserId};
+use crate::queries::order_outbox::Event;
+use crate::queries::{cart_jobs, order_outbox, orders};
+
+/// The relay of one process; it visits all clusters.
+pub struct Relay {
+    checkout: Checkout,
+    queue: Queue,
+    carts: Carts,
+}
+
+impl Relay {
+    /// Rows claimed in one round, from one table of one cluster.
+    const BATCH_MAX: u32 = 32;
+    const AT_ONCE: usize = 8;
+    const PERIOD: Duration = Duration::from_secs(1);
+    /// How long a claim lasts; what could not be done is tried again after it.
+    const CLAIM: Duration = Duration::from_secs(10);
+
+    pub fn new(checkout: Checkout, queue: Queue, carts: Carts) -> Self {
+        Self { checkout, queue, carts }
+    }
+
+    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'.
+    pub async fn run(self, shutdown: CancellationToken) {
+        loop {
+            let called = async {
+                let pause = Self::PERIOD.mul_f64(rand::random_range(0.7..1.3));
+                // Being rung or not, a round follows.
+                let _ = tokio::time::timeout(pause, self.checkout.confirmed.notified()).await;
+            };
+            if shutdown.run_until_cancelled(called).await.is_none() {
+                return;
+            }
+            self.round().await;
+        }
+    }
+
+    /// Does what lies there now.
+    pub async fn round(&self) {
+        join_all(self.checkout.shards.clusters().map(async |cluster| {
+            let (carts, events) = tokio::join!(self.empty_carts(cluster), self.publish_events(cluster));
+            for error in [carts.err(), events.err()].into_iter().flatten() {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(cluster = cluster.name(), error, "Could not read what follows confirmations");
+            }
+        }))
+        .await;
+    }
+
+    async fn empty_carts(&self, cluster: &Cluster) -> Result<(), DbError> {
+        let jobs = cart_jobs::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
+        futures::stream::iter(jobs)
+            .for_each_concurrent(Self::AT_ONCE, |(user_id, order_id)| async move {
+                if let Err(error) = empty_cart(&self.carts, cluster, user_id, order_id).await {
+                    tracing::warn!(order.id = %order_id, error = format!("{error:#}"), "A cart keeps what was bought for now");
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn publish_events(&self, cluster: &Cluster) -> Result<(), DbError> {
+        // While no broker is there the events wait where they are.
+        if !self.queue.connected() {
+            return Ok(());
+        }
+        let events = order_outbox::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
+        futures::stream::iter(events)
+            .for_each_concurrent(Self::AT_ONCE, |event| async move {
+                if let Err(error) = self.publish(cluster, event).await {
+                    tracing::warn!(order.id = %event.order_id, error = format!("{error:#}"), "An event waits for the broker");
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn publish(&self, cluster: &Cluster, event: Event) -> anyhow::Result<()> {
+        let lines = orders::lines(&mut *cluster.write().await?, event.user_id, &[event.order_id]).await?;
+        let message = OrderConfirmed {
+            order_id: event.order_id.0,
+            user_id: event.user_id.0,
+            total_cents: event.total_cents,
+            lines: lines
+                .into_iter()
+                .map(|(_, line)| OrderConfirmedLine {
+                    product_id: line.product_id,
+                    quantity: line.quantity,
+                    price_cents: line.price_cents,
+                })
+                .collect(),
+        };
+        self.queue.publish(event.message_id, &message).await?;
+        order_outbox::delete(&mut *cluster.write().await?, event.user_id, event.order_id).await?;
+        Ok(())
+    }
+}
+
+/// Takes an order's lines out of its user's cart, once per order however often it is done.
+async fn empty_cart(carts: &Carts, cluster: &Cluster, user_id: UserId, order_id: OrderId) -> anyhow::Result<()> {
+    let lines = orders::lines(&mut *cluster.write().await?, user_id, &[order_id]).await?;
+    let lines: Vec<CartLine> = lines
+        .into_iter()
+        .map(|(_, line)| CartLine { product_id: line.product_id, quantity: line.quantity })
+        .collect();
+    carts.subtract(&CartOwner::User(user_id.0), order_id.0, &lines).await?;
+    cart_jobs::delete(&mut *cluster.write().await?, user_id, order_id).await?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Accounts, in the cluster that the user's slot points to.
+
+use shop_session::Role;
+use sqlx::PgConnection;
+
+use crate::domain::{AccountName, Address, Email, UserId};
+
+/// A person as their own pages show them.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub user_id: UserId,
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    pub photo_id: Option<i64>,
+    pub recipient: String,
+    pub street: String,
+    pub postcode: String,
+    pub city: String,
+    pub country: String,
+}
+
+/// What a login needs to know.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub user_id: UserId,
+    pub name: String,
+    pub role: Role,
+    pub password_hash: String,
+}
+
+fn role_from(text: &str) -> Role {
+    if text == "shopkeeper" { Role::Shopkeeper } else { Role::Customer }
+}
+
+/// The next number of this cluster, of which a user id is made.
+pub async fn next_number(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select nextval('user_ids') as "number!""#).fetch_one(conn).await
+}
+
+pub async fn insert(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    email: &Email,
+    name: &AccountName,
+    password_hash: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into accounts (user_id, email, name, password_hash) values ($1, $2, $3, $4)",
+        user_id.0,
+        email.as_str(),
+        name.as_str(),
+        password_hash
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes back an account whose e-mail went to somebody else before the registration was through.
+pub async fn delete(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<()> {
+    sqlx::query!("delete from accounts where user_id = $1", user_id.0).execute(conn).await?;
+    Ok(())
+}
+
+pub async fn find(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Option<Account>> {
+    let row = sqlx::query!(
+        "select user_id, email, name, role, photo_id, recipient, street, postcode, city, country
+         from accounts where user_id = $1",
+        user_id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Account {
+        user_id: UserId(row.user_id),
+        email: row.email,
+        name: row.name,
+        role: role_from(&row.role),
+        photo_id: row.photo_id,
+        recipient: row.recipient,
+        street: row.street,
+        postcode: row.postcode,
+        city: row.city,
+        country: row.country,
+    }))
+}
+
+pub async fn credentials(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Option<Credentials>> {
+    let row = sqlx::query!("select name, role, password_hash from accounts where user_id = $1", user_id.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| Credentials {
+        user_id,
+        name: row.name,
+        role: role_from(&row.role),
+        password_hash: row.password_hash,
+    }))
+}
+
+pub async fn exists(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(r#"select exists (select from accounts where user_id = $1) as "found!""#, user_id.0);
+    found.fetch_one(conn).await
+}
+
+/// Changes what the account's page lets a person change. `address` is kept as it is where none is given.
+pub async fn update(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    name: &AccountName,
+    address: Option<&Address>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update accounts set name = $2,
+             recipient = coalesce($3, recipient), street = coalesce($4, street), postcode = coalesce($5, postcode),
+             city = coalesce($6, city), country = coalesce($7, country)
+         where user_id = $1",
+        user_id.0,
+        name.as_str(),
+        address.map(Address::recipient),
+        address.map(Address::street),
+        address.map(Address::postcode),
+        address.map(Address::city),
+        address.map(Address::country)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Remembers the address of an order for the next one.
+pub async fn set_address(conn: &mut PgConnection, user_id: UserId, address: &Address) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update accounts set recipient = $2, street = $3, postcode = $4, city = $5, country = $6
+         where user_id = $1 and (recipient, street, postcode, city, country) is distinct from ($2, $3, $4, $5, $6)",
+        user_id.0,
+        address.recipient(),
+        address.street(),
+        address.postcode(),
+        address.city(),
+        address.country()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub async fn set_photo(conn: &mut PgConnection, user_id: UserId, photo_id: Option<i64>) -> sqlx::Result<()> {
+    sqlx::query!("update accounts set photo_id = $2 where user_id = $1", user_id.0, photo_id).execute(conn).await?;
+    Ok(())
+}

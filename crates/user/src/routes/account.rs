@@ -1,0 +1,148 @@
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use shop_web::extract::{Consistency, CurrentUser, Form, Page, Query};
+use shop_web::page::Html;
+
+use super::view::AddressFields;
+use crate::domain::{AccountName, Address, Invalid, UserId};
+use crate::error::{Error, Result};
+use crate::queries::accounts::{self, Account};
+use crate::state::AppState;
+
+#[derive(Deserialize)]
+pub(super) struct Saved {
+    #[serde(default)]
+    saved: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct AccountForm {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    recipient: String,
+    #[serde(default)]
+    street: String,
+    #[serde(default)]
+    postcode: String,
+    #[serde(default)]
+    city: String,
+    #[serde(default)]
+    country: String,
+    /// Left out: the photo stays; empty: it goes.
+    photo_id: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    page: Page,
+    account: AccountView,
+    saved: bool,
+    message: Option<&'static str>,
+}
+
+pub(super) async fn page(
+    State(app): State<AppState>,
+    CurrentUser { user, .. }: CurrentUser,
+    consistency: Consistency,
+    page: Page,
+    Query(query): Query<Saved>,
+) -> Result<Response> {
+    let account = AccountView(find(&app, &consistency, UserId(user.id)).await?);
+    Ok(Html(AccountPage { page, account, saved: query.saved.is_some(), message: None }).into_response())
+}
+
+pub(super) async fn submit(
+    State(app): State<AppState>,
+    CurrentUser { user, .. }: CurrentUser,
+    consistency: Consistency,
+    page: Page,
+    Form(form): Form<AccountForm>,
+) -> Result<Response> {
+    let user_id = UserId(user.id);
+    let change = match form.parse() {
+        Ok(change) => change,
+        Err(Invalid(message)) => {
+            let mut account = find(&app, &consistency, user_id).await?;
+            form.show_in(&mut account);
+            let again = AccountPage { page, account: AccountView(account), saved: false, message: Some(message) };
+            return Ok((http::StatusCode::UNPROCESSABLE_ENTITY, Html(again)).into_response());
+        }
+    };
+    let cluster = app.cluster(user_id);
+    let mut conn = cluster.write().await?;
+    accounts::update(&mut conn, user_id, &change.name, change.address.as_ref()).await?;
+    if let Some(photo_id) = change.photo_id {
+        accounts::set_photo(&mut conn, user_id, photo_id).await?;
+    }
+    consistency.wrote(cluster.name(), conn.position().await?);
+    Ok(Redirect::to("/account?saved=1").into_response())
+}
+
+async fn find(app: &AppState, consistency: &Consistency, user_id: UserId) -> Result<Account> {
+    let cluster = app.cluster(user_id);
+    let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
+    accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)
+}
+
+struct Change {
+    name: AccountName,
+    address: Option<Address>,
+    photo_id: Option<Option<i64>>,
+}
+
+/// The account with what was typed, also if it was refused.
+struct AccountView(Account);
+
+impl std::ops::Deref for AccountView {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.0
+    }
+}
+
+impl AccountView {
+    fn address_fields(&self) -> AddressFields<'_> {
+        AddressFields {
+            recipient: &self.recipient,
+            street: &self.street,
+            postcode: &self.postcode,
+            city: &self.city,
+            country: &self.country,
+        }
+    }
+}
+
+impl AccountForm {
+    fn parse(&self) -> Result<Change, Invalid> {
+        let parts = [&self.recipient, &self.street, &self.postcode, &self.city, &self.country];
+        let address = if parts.iter().all(|part| part.trim().is_empty()) {
+            None
+        } else {
+            Some(Address::parse(&self.recipient, &self.street, &self.postcode, &self.city, &self.country)?)
+        };
+        let photo_id = match self.photo_id.as_deref().map(str::trim) {
+            None => None,
+            Some("") => Some(None),
+            Some(text) => {
+                let id = text.parse().ok().filter(|id| *id > 0);
+                Some(Some(id.ok_or(Invalid("This is not a photo's number."))?))
+            }
+        };
+        Ok(Change { name: AccountName::parse(&self.name)?, address, photo_id })
+    }
+
+    /// What was typed stays in the form, also if it was refused.
+    fn show_in(&self, account: &mut Account) {
+        account.name.clone_from(&self.name);
+        account.recipient.clone_from(&self.recipient);
+        account.street.clone_from(&self.street);
+        account.postcode.clone_from(&self.postcode);
+        account.city.clone_from(&self.city);
+        account.country.clone_from(&self.country);
+    }
+}

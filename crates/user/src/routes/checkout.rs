@@ -1,0 +1,330 @@
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use shop_session::{Cart, CartLine, CartOwner, LINES_MAX, QUANTITY_MAX};
+use shop_web::extract::{Consistency, CurrentUser, Form, Json, Page};
+use shop_web::money::Cents;
+use shop_web::page::Html;
+use uuid::Uuid;
+
+use super::orders::OrderView;
+use super::view::{AddressFields, CartView};
+use crate::checkout::Placed;
+use crate::domain::{Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderState, RequestHash, UserId};
+use crate::error::{Error, Result};
+use crate::inventory::Product;
+use crate::payments::Gateway;
+use crate::queries::orders::{NewOrder, Order, OrderLine};
+use crate::queries::{accounts, orders};
+use crate::state::AppState;
+
+#[derive(Deserialize)]
+pub(super) struct NewOrderJson {
+    card: Option<CardJson>,
+    card_token: Option<String>,
+    address: Option<AddressJson>,
+    lines: Option<Vec<LineJson>>,
+}
+
+#[derive(Deserialize)]
+struct CardJson {
+    #[serde(default)]
+    number: String,
+    #[serde(default)]
+    expiry: String,
+    #[serde(default)]
+    cvc: String,
+}
+
+#[derive(Deserialize)]
+struct AddressJson {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    street: String,
+    #[serde(default)]
+    postcode: String,
+    #[serde(default)]
+    city: String,
+    #[serde(default)]
+    country: String,
+}
+
+#[derive(Deserialize)]
+struct LineJson {
+    product_id: i64,
+    quantity: i64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct CheckoutForm {
+    idempotency_key: String,
+    recipient: String,
+    street: String,
+    postcode: String,
+    city: String,
+    country: String,
+    card_number: String,
+    card_expiry: String,
+    card_cvc: String,
+}
+
+#[derive(Template)]
+#[template(path = "checkout.html")]
+struct CheckoutPage<'a> {
+    page: Page,
+    cart: CartView,
+    form: &'a CheckoutForm,
+    /// Made with the page, so that a form that is sent twice is one order.
+    key: String,
+    message: Option<String>,
+}
+
+/// What a customer decided.
+struct Wish {
+    key: IdempotencyKey,
+    address: Address,
+    card: CardToken,
+    /// In the order of the products' ids, each once. Nothing: what is in the cart.
+    lines: Option<Vec<(i64, u32)>>,
+}
+
+pub(super) async fn page(
+    State(app): State<AppState>,
+    CurrentUser { user, .. }: CurrentUser,
+    consistency: Consistency,
+    page: Page,
+) -> Result<Response> {
+    let user_id = UserId(user.id);
+    let cart = app.carts.get(&CartOwner::User(user.id)).await?;
+    if cart.is_empty() {
+        return Ok(Redirect::to("/cart").into_response());
+    }
+    let cluster = app.cluster(user_id);
+    let account = {
+        let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
+        accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)?
+    };
+    let recipient = if account.recipient.is_empty() { account.name } else { account.recipient };
+    let form = CheckoutForm {
+        recipient,
+        street: account.street,
+        postcode: account.postcode,
+        city: account.city,
+        country: account.country,
+        ..CheckoutForm::default()
+    };
+    let cart = CartView::of(&cart, &app.inventory, &consistency).await?;
+    Ok(Html(CheckoutPage { page, cart, form: &form, key: new_key(), message: None }).into_response())
+}
+
+pub(super) async fn submit(
+    State(app): State<AppState>,
+    CurrentUser { user, .. }: CurrentUser,
+    consistency: Consistency,
+    page: Page,
+    Form(form): Form<CheckoutForm>,
+) -> Result<Response> {
+    let user_id = UserId(user.id);
+    let placed = match form.parse() {
+        Ok(wish) => place(&app, &consistency, user_id, wish).await,
+        Err(invalid) => Err(invalid.into()),
+    };
+    let error = match placed {
+        Ok(order) if order.state == OrderState::Cancelled => cancelled(&order),
+        Ok(order) => return Ok(Redirect::to(&format!("/orders/{}", order.order_id)).into_response()),
+        Err(error) => error,
+    };
+    // Nothing was ordered under this key if the form itself was refused; after a cancelled order a new key is needed.
+    let is_refused = matches!(error, Error::Invalid(_));
+    let key = if is_refused && !form.idempotency_key.is_empty() { form.idempotency_key.clone() } else { new_key() };
+    let problem = error.into_problem();
+    if problem.status().is_server_error() {
+        return Ok(problem.into_response());
+    }
+    let cart = app.carts.get(&CartOwner::User(user.id)).await?;
+    if cart.is_empty() {
+        return Ok(problem.into_response());
+    }
+    let cart = CartView::of(&cart, &app.inventory, &consistency).await?;
+    let message = problem.detail_text().map(ToOwned::to_owned);
+    Ok((problem.status(), Html(CheckoutPage { page, cart, form: &form, key, message })).into_response())
+}
+
+pub(super) async fn create(
+    State(app): State<AppState>,
+    CurrentUser { user, .. }: CurrentUser,
+    consistency: Consistency,
+    headers: HeaderMap,
+    Json(body): Json<NewOrderJson>,
+) -> Result<Response> {
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).ok_or(Error::NoKey)?;
+    let key = IdempotencyKey::parse(key).map_err(|_| Error::NoKey)?;
+    let wish = body.parse(key)?;
+    let user_id = UserId(user.id);
+    let order = place(&app, &consistency, user_id, wish).await?;
+    let location = format!("/api/orders/{}", order.order_id);
+    let status = match order.state {
+        OrderState::Confirmed => StatusCode::CREATED,
+        OrderState::Cancelled => return Err(cancelled(&order)),
+        _ => StatusCode::ACCEPTED,
+    };
+    let cluster = app.cluster(user_id);
+    let lines = {
+        let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
+        orders::lines(&mut conn, user_id, &[order.order_id]).await?
+    };
+    let view = OrderView::new(order, lines.into_iter().map(|(_, line)| line).collect());
+    let mut response = (status, Json(view.into_json())).into_response();
+    let location = HeaderValue::from_str(&location).map_err(|_| Error::NotFound)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// Finds or makes the order of a key, and waits for it, up to a deadline.
+async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish: Wish) -> Result<Order> {
+    let request_hash = RequestHash::of(&wish.address, wish.card, wish.lines.as_deref());
+    let mut placed: Placed = match app.checkout.find(user_id, &wish.key, &request_hash).await? {
+        Some(placed) => placed,
+        None => {
+            match compose(app, consistency, user_id, &wish, request_hash.clone()).await {
+                Ok(order) => app.checkout.place(order, wish.card).await?,
+                // The same request may have been faster on another connection, and have emptied the cart by now.
+                Err(refusal) => match app.checkout.find(user_id, &wish.key, &request_hash).await? {
+                    Some(placed) => placed,
+                    None => return Err(refusal),
+                },
+            }
+        }
+    };
+    consistency.wrote(app.cluster(user_id).name(), placed.position);
+    let order = app.checkout.wait(&mut placed).await?;
+    consistency.wrote(app.cluster(user_id).name(), placed.position);
+    order.ok_or(Error::NotFound)
+}
+
+/// Puts the order together, with the prices of this moment.
+async fn compose(
+    app: &AppState,
+    consistency: &Consistency,
+    user_id: UserId,
+    wish: &Wish,
+    request_hash: RequestHash,
+) -> Result<NewOrder> {
+    let mut wanted = match &wish.lines {
+        Some(lines) => lines.clone(),
+        None => lines_of(&app.carts.get(&CartOwner::User(user_id.0)).await?),
+    };
+    wanted.sort_unstable();
+    if wanted.is_empty() {
+        return Err(Error::CartEmpty);
+    }
+    let ids: Vec<i64> = wanted.iter().map(|(product_id, _)| *product_id).collect();
+    let mut products = app.inventory.products(&ids, consistency).await?;
+    // Inventory has the last word; this only spares an order that would be cancelled at once.
+    let short: Vec<_> = wanted
+        .iter()
+        .filter_map(|(product_id, quantity)| {
+            let product = products.get(product_id)?;
+            let enough = product.available >= i64::from(*quantity);
+            (!enough).then(|| serde_json::json!({"product_id": product_id, "available": product.available}))
+        })
+        .collect();
+    if !short.is_empty() {
+        return Err(Error::SoldOut { lines: short.into() });
+    }
+    let mut lines = Vec::with_capacity(wanted.len());
+    for (product_id, quantity) in wanted {
+        let product = products.remove(&product_id).ok_or(Error::UnknownProduct(product_id))?;
+        lines.push(line_of(product, quantity));
+    }
+    let total_cents = lines.iter().map(|line| Cents(line.price_cents.saturating_mul(i64::from(line.quantity)))).sum::<Cents>();
+    Ok(NewOrder {
+        user_id,
+        key: wish.key.clone(),
+        request_hash,
+        address: wish.address.clone(),
+        lines,
+        total_cents: total_cents.0,
+    })
+}
+
+fn line_of(product: Product, quantity: u32) -> OrderLine {
+    OrderLine {
+        product_id: product.id,
+        quantity,
+        price_cents: product.price_cents.0,
+        title: product.title,
+        artist: product.artist,
+        photo: product.photo.and_then(|photo| serde_json::to_value(photo).ok()),
+    }
+}
+
+fn lines_of(cart: &Cart) -> Vec<(i64, u32)> {
+    cart.lines.iter().map(|CartLine { product_id, quantity }| (*product_id, *quantity)).collect()
+}
+
+fn cancelled(order: &Order) -> Error {
+    Error::Cancelled { order_id: order.order_id.0, reason: order.reason, lines: order.reason_lines.clone() }
+}
+
+fn new_key() -> String {
+    Uuid::new_v4().to_string()
+}
+
+impl CheckoutForm {
+    fn address_fields(&self) -> AddressFields<'_> {
+        AddressFields {
+            recipient: &self.recipient,
+            street: &self.street,
+            postcode: &self.postcode,
+            city: &self.city,
+            country: &self.country,
+        }
+    }
+
+    fn parse(&self) -> Result<Wish, Invalid> {
+        let card = CardDetails::parse(&self.card_number, &self.card_expiry, &self.card_cvc)?;
+        Ok(Wish {
+            key: IdempotencyKey::parse(&self.idempotency_key)
+                .map_err(|_| Invalid("The form was incomplete. Please send it again."))?,
+            address: Address::parse(&self.recipient, &self.street, &self.postcode, &self.city, &self.country)?,
+            card: Gateway::tokenize(&card),
+            lines: None,
+        })
+    }
+}
+
+impl NewOrderJson {
+    fn parse(self, key: IdempotencyKey) -> Result<Wish, Invalid> {
+        let address = self.address.ok_or(Invalid("An order needs an address."))?;
+        let address =
+            Address::parse(&address.name, &address.street, &address.postcode, &address.city, &address.country)?;
+        let card = match (self.card, self.card_token) {
+            (Some(card), None) => Gateway::tokenize(&CardDetails::parse(&card.number, &card.expiry, &card.cvc)?),
+            (None, Some(token)) => CardToken::parse(&token)?,
+            _ => return Err(Invalid("An order needs either a card or a card token.")),
+        };
+        Ok(Wish { key, address, card, lines: self.lines.map(parse_lines).transpose()? })
+    }
+}
+
+fn parse_lines(lines: Vec<LineJson>) -> Result<Vec<(i64, u32)>, Invalid> {
+    if lines.is_empty() || lines.len() > LINES_MAX {
+        return Err(Invalid("An order has 1 to 50 lines."));
+    }
+    let quantity = |asked| u32::try_from(asked).ok().filter(|quantity| (1..=QUANTITY_MAX).contains(quantity));
+    let mut parsed = Vec::with_capacity(lines.len());
+    for line in lines {
+        let quantity = quantity(line.quantity).ok_or(Invalid("A quantity is a number from 1 to 99."))?;
+        parsed.push((line.product_id, quantity));
+    }
+    parsed.sort_unstable();
+    if parsed.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(Invalid("Each print may be in an order once."));
+    }
+    Ok(parsed)
+}

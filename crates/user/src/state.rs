@@ -1,0 +1,27 @@
+use shop_db::{Cluster, Shards};
+use shop_session::Carts;
+use shop_web::WebState;
+
+use crate::accounts::{FailedLogins, Passwords};
+use crate::checkout::Checkout;
+use crate::domain::UserId;
+use crate::inventory::Inventory;
+
+/// What handlers work with: handles that are cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    pub web: WebState,
+    pub shards: Shards,
+    pub carts: Carts,
+    pub inventory: Inventory,
+    pub checkout: Checkout,
+    pub passwords: Passwords,
+    pub failed_logins: FailedLogins,
+}
+
+impl AppState {
+    /// The cluster that holds everything of this user.
+    pub fn cluster(&self, user_id: UserId) -> &Cluster {
+        self.shards.for_slot(user_id.slot())
+    }
+}
