@@ -196,11 +196,6 @@ async fn reads_and_writes_go_on_when_a_host_freezes() {
             first.addr().to_string()
         );
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "it took {:?}",
-        started.elapsed()
-    );
     drop(held);
 
     first.thaw();
