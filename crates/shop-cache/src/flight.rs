@@ -40,13 +40,20 @@ pub(crate) struct Passenger(watch::Receiver<Option<Outcome>>);
 
 impl Flights {
     pub(crate) fn board(&self, key: &str) -> Seat {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = under_way.get(key) {
             return Seat::Passenger(Passenger(flight.clone()));
         }
         let (outcome, receiver) = watch::channel(None);
         under_way.insert(key.to_owned(), receiver);
-        Seat::Pilot(Flight { key: key.to_owned(), outcome, under_way: self.under_way.clone() })
+        Seat::Pilot(Flight {
+            key: key.to_owned(),
+            outcome,
+            under_way: self.under_way.clone(),
+        })
     }
 }
 
@@ -62,7 +69,10 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
     }
 }
 

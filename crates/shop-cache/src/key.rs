@@ -33,12 +33,22 @@ impl Policy {
     /// The usual: a tenth of jitter, absence for five seconds, a second in process.
     #[must_use]
     pub const fn new(ttl: Duration) -> Self {
-        Self { ttl, jitter: 0.1, absent_ttl: Duration::from_secs(5), local_ttl: Duration::from_secs(1) }
+        Self {
+            ttl,
+            jitter: 0.1,
+            absent_ttl: Duration::from_secs(5),
+            local_ttl: Duration::from_secs(1),
+        }
     }
 
-    /// Whether a value with so much life left should be loaded anew before it expires.
-    pub(crate) fn is_due(&self, remaining: Duration) -> bool {
-        remaining < self.ttl / 5
+    /// How long a value lives in Redis, or the knowledge that there is none.
+    pub(crate) fn ttl_of(&self, exists: bool) -> Duration {
+        if exists { self.ttl } else { self.absent_ttl }
+    }
+
+    /// Whether something with so much life left should be loaded anew before it expires.
+    pub(crate) fn is_due(&self, exists: bool, remaining: Duration) -> bool {
+        remaining < self.ttl_of(exists) / 5
     }
 }
 
@@ -50,4 +60,17 @@ pub struct Loaded<V> {
     /// A lower bound of what the source had seen, taken before it was read. Without one, the value is not stored in place of
     /// anything that has one.
     pub position: Option<Position>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_refreshed_in_the_last_fifth_of_its_life() {
+        let policy = Policy::new(Duration::from_secs(50));
+        assert!(!policy.is_due(true, Duration::from_secs(10)));
+        assert!(policy.is_due(true, Duration::from_secs(9)));
+        assert!(!policy.is_due(false, Duration::from_secs(4)));
+    }
 }

@@ -80,7 +80,12 @@ impl Cache {
     ///
     /// # Errors
     /// What `load` answers, or [`CacheOverloaded`] when too many loads are under way.
-    pub async fn get<K, E, F, Fut>(&self, key: &K, after: Option<Position>, load: F) -> Result<Option<K::Value>, E>
+    pub async fn get<K, E, F, Fut>(
+        &self,
+        key: &K,
+        after: Option<Position>,
+        load: F,
+    ) -> Result<Option<K::Value>, E>
     where
         K: Key,
         F: FnOnce() -> Fut,
@@ -89,7 +94,8 @@ impl Cache {
     {
         let started = Instant::now();
         let (entry, result) = self.find(key, after, load).await?;
-        metrics::counter!("cache_requests_total", "namespace" => K::NAMESPACE, "result" => result).increment(1);
+        metrics::counter!("cache_requests_total", "namespace" => K::NAMESPACE, "result" => result)
+            .increment(1);
         timing::record("cache", result, started.elapsed());
         Ok(entry.value::<K>())
     }
@@ -135,7 +141,9 @@ impl Cache {
                     return found;
                 }
                 Seat::Passenger(flight) => match timeout(FOLLOW_DEADLINE, flight.landed()).await {
-                    Ok(flight::Outcome::Landed(entry)) if entry.satisfies::<K>(after) => return Ok((entry, "local")),
+                    Ok(flight::Outcome::Landed(entry)) if entry.satisfies::<K>(after) => {
+                        return Ok((entry, "local"));
+                    }
                     // Loading failed just now; that all who wait try it again, one after the other, would help nobody.
                     Ok(flight::Outcome::Crashed) | Err(_) => return Err(CacheOverloaded.into()),
                     // What came is too old for this request, or the request that loaded went away.
@@ -161,16 +169,28 @@ impl Cache {
         E: From<CacheOverloaded>,
     {
         let policy = key.policy();
-        let found = self.inner.remote.get::<K>(full_key).await.filter(|fetched| fetched.entry.satisfies::<K>(after));
+        // Redis may have missed a marker while it was away, and still have the old value.
+        let after = match (after, self.inner.local.marked(full_key).await) {
+            (Some(after), Some(marked)) => Some(after.newest(marked)),
+            (after, marked) => after.or(marked),
+        };
+        let found = self
+            .inner
+            .remote
+            .get::<K>(full_key)
+            .await
+            .filter(|fetched| fetched.entry.satisfies::<K>(after));
         let lock = match &found {
-            Some(fetched) if !policy.is_due(fetched.remaining) => {
+            Some(fetched) if !policy.is_due(fetched.entry.exists(), fetched.remaining) => {
                 return Ok((self.keep_local(full_key, fetched, policy).await, "hit"));
             }
             // Due for a refresh: whoever gets the lock does it, all others go on with what is there.
             Some(_) => self.inner.remote.try_lock(full_key).await,
             None => match self.lock_or_value::<K>(full_key, after).await {
                 Ok(lock) => lock,
-                Err(fetched) => return Ok((self.keep_local(full_key, &fetched, policy).await, "hit")),
+                Err(fetched) => {
+                    return Ok((self.keep_local(full_key, &fetched, policy).await, "hit"));
+                }
             },
         };
         if let Some(fetched) = &found
@@ -181,7 +201,9 @@ impl Cache {
         match (self.load(full_key, policy, lock, load).await, found) {
             (Ok(entry), _) => Ok((entry, "miss")),
             // The refresh failed, but what is there is still good.
-            (Err(_), Some(fetched)) => Ok((self.keep_local(full_key, &fetched, policy).await, "hit")),
+            (Err(_), Some(fetched)) => {
+                Ok((self.keep_local(full_key, &fetched, policy).await, "hit"))
+            }
             (Err(error), None) => Err(error),
         }
     }
@@ -236,12 +258,24 @@ impl Cache {
                 return Err(error);
             }
         };
-        let json = loaded.value.as_ref().and_then(|value| serde_json::to_string(value).ok());
-        let ttl = with_jitter(if loaded.value.is_some() { policy.ttl } else { policy.absent_ttl }, policy.jitter);
-        let slot = loaded.value.map_or(Slot::Absent, |value| Slot::Value(Arc::new(value)));
+        let json = loaded
+            .value
+            .as_ref()
+            .and_then(|value| serde_json::to_string(value).ok());
+        let ttl = with_jitter(policy.ttl_of(loaded.value.is_some()), policy.jitter);
+        let slot = loaded
+            .value
+            .map_or(Slot::Absent, |value| Slot::Value(Arc::new(value)));
         let entry = Entry::new(slot, loaded.position, policy.local_ttl.min(ttl));
-        match self.inner.remote.store(full_key, json.as_deref(), loaded.position, ttl, lock).await {
-            Stored::Kept | Stored::Unreachable => self.inner.local.put(full_key, entry.clone()).await,
+        match self
+            .inner
+            .remote
+            .store(full_key, json.as_deref(), loaded.position, ttl, lock)
+            .await
+        {
+            Stored::Kept | Stored::Unreachable => {
+                self.inner.local.put(full_key, entry.clone()).await
+            }
             Stored::TooOld => {
                 metrics::counter!("cache_fills_refused_total").increment(1);
             }
@@ -250,7 +284,10 @@ impl Cache {
     }
 
     async fn keep_local(&self, full_key: &str, fetched: &Fetched, policy: Policy) -> Entry {
-        let entry = fetched.entry.clone().living_for(policy.local_ttl.min(fetched.remaining));
+        let entry = fetched
+            .entry
+            .clone()
+            .living_for(policy.local_ttl.min(fetched.remaining));
         self.inner.local.put(full_key, entry.clone()).await;
         entry
     }
@@ -263,5 +300,9 @@ impl Cache {
 /// Values that were stored together must not expire together.
 fn with_jitter(ttl: Duration, jitter: f64) -> Duration {
     let jitter = jitter.clamp(0.0, 0.9);
-    if jitter == 0.0 { ttl } else { ttl.mul_f64(rand::rng().random_range(1.0 - jitter..=1.0 + jitter)) }
+    if jitter == 0.0 {
+        ttl
+    } else {
+        ttl.mul_f64(rand::rng().random_range(1.0 - jitter..=1.0 + jitter))
+    }
 }

@@ -32,7 +32,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(slot: Slot, position: Option<Position>, ttl: Duration) -> Self {
-        Self { slot, position, ttl }
+        Self {
+            slot,
+            position,
+            ttl,
+        }
     }
 
     pub(crate) fn living_for(mut self, ttl: Duration) -> Self {
@@ -47,7 +51,13 @@ impl Entry {
             Slot::Absent => true,
             Slot::Marker => false,
         };
-        usable && after.is_none_or(|after| self.position.is_some_and(|position| position.covers(after)))
+        usable
+            && after
+                .is_none_or(|after| self.position.is_some_and(|position| position.covers(after)))
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        matches!(self.slot, Slot::Value(_))
     }
 
     pub(crate) fn value<K: Key>(&self) -> Option<K::Value> {
@@ -73,11 +83,27 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(entries_max: u64) -> Self {
-        Self { entries: moka::future::Cache::builder().max_capacity(entries_max).expire_after(ByEntry).build() }
+        Self {
+            entries: moka::future::Cache::builder()
+                .max_capacity(entries_max)
+                .expire_after(ByEntry)
+                .build(),
+        }
     }
 
     pub(crate) async fn get<K: Key>(&self, key: &str, after: Option<Position>) -> Option<Entry> {
-        self.entries.get(key).await.filter(|entry| entry.satisfies::<K>(after))
+        self.entries
+            .get(key)
+            .await
+            .filter(|entry| entry.satisfies::<K>(after))
+    }
+
+    /// The write that made old what was here, until something that has seen it takes its place.
+    pub(crate) async fn marked(&self, key: &str) -> Option<Position> {
+        let entry = self.entries.get(key).await?;
+        matches!(entry.slot, Slot::Marker)
+            .then_some(entry.position)
+            .flatten()
     }
 
     pub(crate) async fn put(&self, key: &str, entry: Entry) {
@@ -96,7 +122,9 @@ impl Local {
             .entry_by_ref(key)
             .and_compute_with(|old| {
                 // What has seen the write already may stay.
-                let has_seen = old.is_some_and(|old| old.value().position.is_some_and(|old| old.covers(position)));
+                let has_seen = old.is_some_and(|old| {
+                    old.value().position.is_some_and(|old| old.covers(position))
+                });
                 std::future::ready(if has_seen { Op::Nop } else { Op::Put(marker) })
             })
             .await;
@@ -111,7 +139,13 @@ impl Expiry<String, Entry> for ByEntry {
         Some(entry.ttl)
     }
 
-    fn expire_after_update(&self, _: &String, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &String,
+        entry: &Entry,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(entry.ttl)
     }
 }
@@ -139,7 +173,11 @@ mod tests {
     }
 
     fn number(value: u32, lsn: Option<u64>) -> Entry {
-        Entry::new(Slot::Value(Arc::new(value)), lsn.map(at), Duration::from_secs(60))
+        Entry::new(
+            Slot::Value(Arc::new(value)),
+            lsn.map(at),
+            Duration::from_secs(60),
+        )
     }
 
     #[tokio::test]
@@ -151,7 +189,10 @@ mod tests {
         local.put("n", number(1, None)).await;
         assert!(local.get::<Number>("n", None).await.is_none());
         local.put("n", number(2, Some(10))).await;
-        let found = local.get::<Number>("n", None).await.expect("a fill at the marker's position is kept");
+        let found = local
+            .get::<Number>("n", None)
+            .await
+            .expect("a fill at the marker's position is kept");
         assert_eq!(found.value::<Number>(), Some(2));
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisConnectionInfo,
+    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisConnectionInfo,
 };
 use shop_db::Position;
 use tokio::time::{Instant, timeout};
@@ -57,7 +58,11 @@ impl Remote {
         if pool.is_none() {
             tracing::error!(cache.addr = %args.cache_addr, "The cache's address cannot be used; going on without");
         }
-        Self { pool, epoch: Instant::now(), rest_until_ms: AtomicU64::new(0) }
+        Self {
+            pool,
+            epoch: Instant::now(),
+            rest_until_ms: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn usable(&self) -> bool {
@@ -66,7 +71,12 @@ impl Remote {
 
     pub(crate) async fn get<K: Key>(&self, key: &str) -> Option<Fetched> {
         let mut commands = redis::pipe();
-        commands.cmd("HMGET").arg(key).arg(&["kind", "position", "json"]).cmd("PTTL").arg(key);
+        commands
+            .cmd("HMGET")
+            .arg(key)
+            .arg(&["kind", "position", "json"])
+            .cmd("PTTL")
+            .arg(key);
         type Answer = ((Option<String>, Option<String>, Option<String>), i64);
         let ((kind, position, json), ttl_ms): Answer = self.run(&commands).await?;
         let slot = match kind?.as_str() {
@@ -75,7 +85,10 @@ impl Remote {
             _ => return None,
         };
         let remaining = Duration::from_millis(u64::try_from(ttl_ms).ok()?);
-        Some(Fetched { entry: Entry::new(slot, position.as_deref().and_then(decode), remaining), remaining })
+        Some(Fetched {
+            entry: Entry::new(slot, position.as_deref().and_then(decode), remaining),
+            remaining,
+        })
     }
 
     pub(crate) async fn store(
@@ -87,9 +100,17 @@ impl Remote {
         lock: Option<Lock>,
     ) -> Stored {
         let mut commands = redis::pipe();
-        commands.cmd("EVAL").arg(FILL).arg(2).arg(key).arg(lock_key(key));
+        commands
+            .cmd("EVAL")
+            .arg(FILL)
+            .arg(2)
+            .arg(key)
+            .arg(lock_key(key));
         commands.arg(position.map(encode).unwrap_or_default());
-        commands.arg(if json.is_some() { "value" } else { "absent" }).arg(json.unwrap_or_default()).arg(millis(ttl));
+        commands
+            .arg(if json.is_some() { "value" } else { "absent" })
+            .arg(json.unwrap_or_default())
+            .arg(millis(ttl));
         commands.arg(lock.map(|lock| lock.token.to_string()).unwrap_or_default());
         match self.run::<(i64,)>(&commands).await {
             Some((1,)) => Stored::Kept,
@@ -100,7 +121,14 @@ impl Remote {
 
     pub(crate) async fn mark(&self, key: &str, position: Position) {
         let mut commands = redis::pipe();
-        commands.cmd("EVAL").arg(MARK).arg(1).arg(key).arg(encode(position)).arg(millis(MARKER_TTL)).ignore();
+        commands
+            .cmd("EVAL")
+            .arg(MARK)
+            .arg(1)
+            .arg(key)
+            .arg(encode(position))
+            .arg(millis(MARKER_TTL))
+            .ignore();
         if self.run::<()>(&commands).await.is_none() {
             metrics::counter!("cache_markers_lost_total").increment(1);
         }
@@ -108,9 +136,18 @@ impl Remote {
 
     /// `None` if somebody else has it, or Redis is away.
     pub(crate) async fn try_lock(&self, key: &str) -> Option<Lock> {
-        let lock = Lock { key: lock_key(key), token: rand::random() };
+        let lock = Lock {
+            key: lock_key(key),
+            token: rand::random(),
+        };
         let mut commands = redis::pipe();
-        commands.cmd("SET").arg(&lock.key).arg(lock.token).arg("NX").arg("PX").arg(millis(LOCK_TTL));
+        commands
+            .cmd("SET")
+            .arg(&lock.key)
+            .arg(lock.token)
+            .arg("NX")
+            .arg("PX")
+            .arg(millis(LOCK_TTL));
         let (answer,): (Option<String>,) = self.run(&commands).await?;
         answer.map(|_| lock)
     }
@@ -118,7 +155,13 @@ impl Remote {
     pub(crate) async fn unlock(&self, lock: Option<Lock>) {
         let Some(lock) = lock else { return };
         let mut commands = redis::pipe();
-        commands.cmd("EVAL").arg(UNLOCK).arg(1).arg(lock.key).arg(lock.token).ignore();
+        commands
+            .cmd("EVAL")
+            .arg(UNLOCK)
+            .arg(1)
+            .arg(lock.key)
+            .arg(lock.token)
+            .ignore();
         // If this fails, the lock expires by itself.
         let _ = self.run::<()>(&commands).await;
     }
@@ -151,7 +194,8 @@ impl Remote {
     }
 
     fn rest(&self, error: &str) {
-        let until_ms = self.now_ms() + u64::try_from(REST_AFTER_FAILURE.as_millis()).unwrap_or(u64::MAX);
+        let until_ms =
+            self.now_ms() + u64::try_from(REST_AFTER_FAILURE.as_millis()).unwrap_or(u64::MAX);
         let before = self.rest_until_ms.swap(until_ms, Ordering::Relaxed);
         metrics::counter!("cache_failures_total").increment(1);
         // One line for an outage, not one for each request.
@@ -172,7 +216,9 @@ fn pool(args: &CacheArgs) -> Option<Pool> {
     if let Some(password) = &args.cache_password_file {
         settings = settings.set_password(password.expose());
     }
-    let info = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?).into_connection_info().ok()?;
+    let info = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?)
+        .into_connection_info()
+        .ok()?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(OPERATION_TIMEOUT))
         .set_response_timeout(Some(OPERATION_TIMEOUT));
@@ -198,11 +244,16 @@ fn encode(position: Position) -> String {
 
 fn decode(text: &str) -> Option<Position> {
     let (timeline, lsn) = text.split_at_checked(8)?;
-    Some(Position { timeline: u32::from_str_radix(timeline, 16).ok()?, lsn: u64::from_str_radix(lsn, 16).ok()? })
+    Some(Position {
+        timeline: u32::from_str_radix(timeline, 16).ok()?,
+        lsn: u64::from_str_radix(lsn, 16).ok()?,
+    })
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -211,7 +262,10 @@ mod tests {
 
     #[test]
     fn a_position_survives_its_form_in_redis() {
-        let position = Position { timeline: 3, lsn: u64::MAX - 1 };
+        let position = Position {
+            timeline: 3,
+            lsn: u64::MAX - 1,
+        };
         assert_eq!(decode(&encode(position)), Some(position));
         assert_eq!(decode(""), None);
         assert_eq!(decode("ééééé"), None);

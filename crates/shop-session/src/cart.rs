@@ -65,12 +65,17 @@ impl Cart {
             .iter()
             .filter_map(|(product_id, value)| {
                 let (turn, quantity) = value.split_once(':')?;
-                let line = CartLine { product_id: product_id.parse().ok()?, quantity: quantity.parse().ok()? };
+                let line = CartLine {
+                    product_id: product_id.parse().ok()?,
+                    quantity: quantity.parse().ok()?,
+                };
                 Some((turn.parse().ok()?, line))
             })
             .collect();
         lines.sort_unstable_by_key(|(turn, line)| (*turn, line.product_id));
-        Self { lines: lines.into_iter().map(|(_, line)| line).collect() }
+        Self {
+            lines: lines.into_iter().map(|(_, line)| line).collect(),
+        }
     }
 }
 
@@ -92,7 +97,8 @@ impl Carts {
     pub async fn get(&self, owner: &CartOwner) -> Result<Cart> {
         let mut commands = redis::pipe();
         commands.cmd("HGETALL").arg(self.key(owner));
-        let (hash,): (HashMap<String, String>,) = self.link.run(&commands, Durability::Primary).await?;
+        let (hash,): (HashMap<String, String>,) =
+            self.link.run(&commands, Durability::Primary).await?;
         Ok(Cart::from_hash(&hash))
     }
 
@@ -105,9 +111,20 @@ impl Carts {
             return Err(SessionError::InvalidQuantity);
         }
         let mut commands = script(SET, &[&self.key(owner)]);
-        commands.arg(product_id).arg(quantity).arg(LINES_MAX).arg(ttl_seconds(owner)).cmd("HGETALL").arg(self.key(owner));
-        let (done, hash): (i64, HashMap<String, String>) = self.link.run(&commands, Durability::Replicated).await?;
-        if done == 0 { Err(SessionError::CartFull) } else { Ok(Cart::from_hash(&hash)) }
+        commands
+            .arg(product_id)
+            .arg(quantity)
+            .arg(LINES_MAX)
+            .arg(ttl_seconds(owner))
+            .cmd("HGETALL")
+            .arg(self.key(owner));
+        let (done, hash): (i64, HashMap<String, String>) =
+            self.link.run(&commands, Durability::Replicated).await?;
+        if done == 0 {
+            Err(SessionError::CartFull)
+        } else {
+            Ok(Cart::from_hash(&hash))
+        }
     }
 
     /// Moves a guest's lines into a person's cart, at login. Where both have a product the larger quantity stays, so
@@ -117,9 +134,21 @@ impl Carts {
     /// The store is away.
     pub async fn merge(&self, guest: &SessionId, user_id: i64) -> Result<Cart> {
         let user = CartOwner::User(user_id);
-        let mut commands = script(MERGE, &[&self.key(&CartOwner::Guest(guest.clone())), &self.key(&user)]);
-        commands.arg(LINES_MAX).arg(USER_TTL_SECONDS).ignore().cmd("HGETALL").arg(self.key(&user));
-        let (hash,): (HashMap<String, String>,) = self.link.run(&commands, Durability::Replicated).await?;
+        let mut commands = script(
+            MERGE,
+            &[
+                &self.key(&CartOwner::Guest(guest.clone())),
+                &self.key(&user),
+            ],
+        );
+        commands
+            .arg(LINES_MAX)
+            .arg(USER_TTL_SECONDS)
+            .ignore()
+            .cmd("HGETALL")
+            .arg(self.key(&user));
+        let (hash,): (HashMap<String, String>,) =
+            self.link.run(&commands, Durability::Replicated).await?;
         Ok(Cart::from_hash(&hash))
     }
 
@@ -128,7 +157,12 @@ impl Carts {
     ///
     /// # Errors
     /// The store is away.
-    pub async fn subtract(&self, owner: &CartOwner, order_id: i64, lines: &[CartLine]) -> Result<bool> {
+    pub async fn subtract(
+        &self,
+        owner: &CartOwner,
+        order_id: i64,
+        lines: &[CartLine],
+    ) -> Result<bool> {
         let note = format!("{}cart-order:{order_id}", self.link.key_prefix());
         let mut commands = script(SUBTRACT, &[&self.key(owner), &note]);
         commands.arg(ORDER_NOTE_TTL_SECONDS);

@@ -8,8 +8,8 @@ use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use rand::seq::SliceRandom as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisConnectionInfo,
-    RedisError,
+    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisConnectionInfo, RedisError,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -85,7 +85,11 @@ impl Link {
     }
 
     /// Runs commands that are harmless to repeat, until they succeed or the deadline is over.
-    pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline, durability: Durability) -> Result<T> {
+    pub(crate) async fn run<T: FromRedisValue>(
+        &self,
+        commands: &Pipeline,
+        durability: Durability,
+    ) -> Result<T> {
         let deadline = Instant::now() + OPERATION_DEADLINE;
         let mut pause = Duration::from_millis(20);
         loop {
@@ -139,10 +143,13 @@ impl Inner {
         sentinels.shuffle(&mut rand::rng());
         let known = self.primary.load_full();
         for sentinel in sentinels {
-            let Ok(Some(address)) = timeout(SENTINEL_TIMEOUT, self.primary_by(&sentinel)).await else {
+            let Ok(Some(address)) = timeout(SENTINEL_TIMEOUT, self.primary_by(&sentinel)).await
+            else {
                 continue;
             };
-            let is_known = known.as_ref().is_some_and(|primary| primary.address == address);
+            let is_known = known
+                .as_ref()
+                .is_some_and(|primary| primary.address == address);
             if is_known && !doubtful {
                 return;
             }
@@ -171,12 +178,16 @@ impl Inner {
     async fn proves_primary(&self, address: &str) -> bool {
         let role = async {
             let mut connection = open(address, self.password()).await?;
-            redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await
+            redis::cmd("ROLE")
+                .query_async::<Vec<redis::Value>>(&mut connection)
+                .await
         };
         let Ok(Ok(role)) = timeout(CONNECT_TIMEOUT, role).await else {
             return false;
         };
-        role.first().is_some_and(|role| redis::from_redis_value_ref::<String>(role).is_ok_and(|role| role == "master"))
+        role.first().is_some_and(|role| {
+            redis::from_redis_value_ref::<String>(role).is_ok_and(|role| role == "master")
+        })
     }
 
     fn switch_to(&self, address: String) {
@@ -192,7 +203,11 @@ impl Inner {
     }
 
     fn pool(&self, address: &str) -> Option<Pool> {
-        let manager = Manager::new_with_config(connection_info(address, self.password())?, connection_config()).ok()?;
+        let manager = Manager::new_with_config(
+            connection_info(address, self.password())?,
+            connection_config(),
+        )
+        .ok()?;
         Pool::builder(manager)
             .max_size(self.args.sessions_pool_max)
             .wait_timeout(Some(POOL_WAIT))
@@ -204,7 +219,10 @@ impl Inner {
     }
 
     fn password(&self) -> Option<&str> {
-        self.args.sessions_password_file.as_ref().map(shop_telemetry::startup::SecretFile::expose)
+        self.args
+            .sessions_password_file
+            .as_ref()
+            .map(shop_telemetry::startup::SecretFile::expose)
     }
 }
 
@@ -241,8 +259,16 @@ fn is_refusal(error: &RedisError) -> bool {
     if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
         return false;
     }
-    const PASSING: [&str; 8] =
-        ["READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "CLUSTERDOWN", "NOAUTH"];
+    const PASSING: [&str; 8] = [
+        "READONLY",
+        "NOREPLICAS",
+        "LOADING",
+        "MASTERDOWN",
+        "TRYAGAIN",
+        "BUSY",
+        "CLUSTERDOWN",
+        "NOAUTH",
+    ];
     match error.code() {
         Some(code) => !PASSING.contains(&code),
         None => !error.is_unrecoverable_error(),
@@ -253,7 +279,9 @@ async fn follow(inner: Weak<Inner>) {
     loop {
         let doubtful = {
             let Some(inner) = inner.upgrade() else { return };
-            timeout(SENTINEL_INTERVAL, inner.doubt.notified()).await.is_ok()
+            timeout(SENTINEL_INTERVAL, inner.doubt.notified())
+                .await
+                .is_ok()
         };
         let Some(inner) = inner.upgrade() else { return };
         inner.ask_sentinels(doubtful).await;
@@ -263,9 +291,12 @@ async fn follow(inner: Weak<Inner>) {
 }
 
 async fn open(address: &str, password: Option<&str>) -> redis::RedisResult<MultiplexedConnection> {
-    let info = connection_info(address, password)
-        .ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "not host:port")))?;
-    redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&connection_config()).await
+    let info = connection_info(address, password).ok_or_else(|| {
+        RedisError::from((redis::ErrorKind::InvalidClientConfig, "not host:port"))
+    })?;
+    redis::Client::open(info)?
+        .get_multiplexed_async_connection_with_config(&connection_config())
+        .await
 }
 
 fn connection_config() -> AsyncConnectionConfig {
@@ -276,7 +307,9 @@ fn connection_config() -> AsyncConnectionConfig {
 
 fn connection_info(address: &str, password: Option<&str>) -> Option<redis::ConnectionInfo> {
     let (host, port) = address.rsplit_once(':')?;
-    let info = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?).into_connection_info().ok()?;
+    let info = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?)
+        .into_connection_info()
+        .ok()?;
     let mut settings = RedisConnectionInfo::default();
     if let Some(password) = password {
         settings = settings.set_password(password);

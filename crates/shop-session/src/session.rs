@@ -45,13 +45,19 @@ impl Session {
     /// A guest's session that begins now.
     #[must_use]
     pub fn guest() -> Self {
-        Self { user: None, created_unix: now_unix() }
+        Self {
+            user: None,
+            created_unix: now_unix(),
+        }
     }
 
     /// A person's session that begins now.
     #[must_use]
     pub fn of(user: SessionUser) -> Self {
-        Self { user: Some(user), created_unix: now_unix() }
+        Self {
+            user: Some(user),
+            created_unix: now_unix(),
+        }
     }
 }
 
@@ -82,7 +88,9 @@ impl Sessions {
         if args.sessions_sentinels.is_empty() {
             return Err(SessionError::Unavailable(None));
         }
-        Ok(Self { link: Link::connect(args).await })
+        Ok(Self {
+            link: Link::connect(args).await,
+        })
     }
 
     /// The carts in the same store.
@@ -102,7 +110,10 @@ impl Sessions {
     /// # Errors
     /// The store is away, or holds something unreadable.
     pub async fn load(&self, id: &SessionId) -> Result<Option<Session>> {
-        Ok(self.load_and_prolong(id).await?.map(|loaded| loaded.session))
+        Ok(self
+            .load_and_prolong(id)
+            .await?
+            .map(|loaded| loaded.session))
     }
 
     /// Like [`Sessions::load`], and says whether the cookie should be sent anew.
@@ -113,7 +124,8 @@ impl Sessions {
         let key = self.key(id);
         let mut commands = redis::pipe();
         commands.cmd("GET").arg(&key).cmd("TTL").arg(&key);
-        let (json, ttl_seconds): (Option<String>, i64) = self.link.run(&commands, Durability::Primary).await?;
+        let (json, ttl_seconds): (Option<String>, i64) =
+            self.link.run(&commands, Durability::Primary).await?;
         let Some(json) = json else { return Ok(None) };
         let session = serde_json::from_str(&json).map_err(SessionError::Corrupt)?;
         let prolonged = ttl_seconds < TTL_SECONDS - PROLONG_AFTER_SECONDS;
@@ -133,8 +145,16 @@ impl Sessions {
         let id = SessionId::random().map_err(|_| SessionError::Unavailable(None))?;
         let json = serde_json::to_string(&session).map_err(SessionError::Corrupt)?;
         let mut commands = redis::pipe();
-        commands.cmd("SET").arg(self.key(&id)).arg(json).arg("EX").arg(TTL_SECONDS).ignore();
-        self.link.run::<()>(&commands, Durability::Replicated).await?;
+        commands
+            .cmd("SET")
+            .arg(self.key(&id))
+            .arg(json)
+            .arg("EX")
+            .arg(TTL_SECONDS)
+            .ignore();
+        self.link
+            .run::<()>(&commands, Durability::Replicated)
+            .await?;
         Ok(id)
     }
 
