@@ -55,7 +55,7 @@ pub struct Config {
     pub object_bytes_max: u64,
 
     /// What all bodies that are just arriving may take of memory, in bytes.
-    #[arg(long, env = "ARRIVING_BYTES_MAX", default_value_t = 128 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..=1 << 40))]
+    #[arg(long, env = "ARRIVING_BYTES_MAX", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..=1 << 40))]
     pub arriving_bytes_max: u64,
 
     /// How many clients may be connected at once.

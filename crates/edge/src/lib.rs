@@ -1,7 +1,7 @@
 //! The edge: a small CDN in front of the balancers. It keeps photos and assets, and answers for them as long as it may,
 //! also while nothing behind it does.
 //!
-//! The life of a request is in [`handler`]; what HTTP says about caching is in [`http_cache`]; the cache itself is
+//! The life of a request is in [`handler`] and [`errand`]; what HTTP says about caching is in [`http_cache`]; the cache itself is
 //! [`store`]; the way to the origin is [`fetch`] and [`origin`].
 
 pub mod access_log;
@@ -10,6 +10,7 @@ pub mod body;
 pub mod cache_status;
 pub mod config;
 pub mod deliver;
+pub mod errand;
 pub mod fetch;
 pub mod handler;
 pub mod http_cache;

@@ -55,9 +55,12 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let admin_listener = tokio::net::TcpListener::bind(config.listen_admin)
         .await
         .with_context(|| format!("LISTEN_ADMIN: {} can't be bound", config.listen_admin))?;
+    let public = match &config.gateway_socket {
+        Some(path) => format!("the gateway behind {}", path.display()),
+        None => config.listen_public.to_string(),
+    };
     tracing::info!(
-        gateway = ?config.gateway_socket,
-        public = ?source.local_addr(),
+        public,
         admin = %config.listen_admin,
         origin = format!("{}:{}", config.origin_url.host, config.origin_url.port),
         "Serving"

@@ -123,7 +123,7 @@ impl Reader {
                 Progress::Complete => return Ok(None),
                 Progress::Broken => return Err(Incomplete),
                 Progress::Arriving { .. } => {
-                    self.progress.changed().await.map_err(|_| Incomplete)?
+                    self.progress.changed().await.map_err(|_| Incomplete)?;
                 }
             }
         }

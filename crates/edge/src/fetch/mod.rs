@@ -6,6 +6,7 @@
 mod fill;
 mod flight;
 pub mod headers;
+mod receive;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,6 +188,11 @@ impl Fetcher {
     /// Asks the origin about something stale while that is being served.
     pub fn refresh(self: &Arc<Self>, ask: Ask) {
         self.join(ask);
+    }
+
+    /// Whether the origin has not answered lately.
+    pub fn origin_is_failing(&self) -> bool {
+        self.origin.is_failing()
     }
 
     /// Asks the origin for this client alone, because what others get is not theirs to share.

@@ -42,6 +42,21 @@ impl Addresses {
         }
     }
 
+    /// Waits for the first answer of DNS.
+    pub(super) async fn known(&self) {
+        self.discovery.clone().known().await;
+    }
+
+    /// Whether all addresses have failed lately.
+    pub(super) fn are_failing(&self) -> bool {
+        let now = millis_since(self.epoch);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        !known.is_empty()
+            && known
+                .values()
+                .all(|state| state.penalty_until_ms.load(Ordering::Relaxed) > now)
+    }
+
     /// An address to ask, preferably none of those that were tried. None if DNS never gave any.
     pub(super) fn pick(&self, tried: &[SocketAddr]) -> Option<Asked> {
         let current = self.discovery.addresses();
@@ -101,10 +116,11 @@ impl Asked {
         self.state.penalty_until_ms.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self) {
-        let until = millis_since(self.epoch)
-            .saturating_add(u64::try_from(PENALTY.as_millis()).unwrap_or(u64::MAX));
-        self.state.penalty_until_ms.store(until, Ordering::Relaxed);
+    /// Says whether that is news.
+    pub(super) fn failed(&self) -> bool {
+        let now = millis_since(self.epoch);
+        let until = now.saturating_add(u64::try_from(PENALTY.as_millis()).unwrap_or(u64::MAX));
+        self.state.penalty_until_ms.swap(until, Ordering::Relaxed) <= now
     }
 }
 
@@ -142,7 +158,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_address_that_failed_is_left_alone_for_a_while() {
         let (addresses, sockets) = two();
-        addresses.pick(&sockets[1..]).unwrap().failed();
+        assert!(
+            addresses.pick(&sockets[1..]).unwrap().failed(),
+            "the first failure is news"
+        );
+        assert!(!addresses.pick(&sockets[1..]).unwrap().failed());
+        assert!(!addresses.are_failing());
         for _ in 0..20 {
             assert_eq!(addresses.pick(&[]).unwrap().socket(), sockets[1]);
         }

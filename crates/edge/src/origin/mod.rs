@@ -86,6 +86,11 @@ impl Origin {
         }
     }
 
+    /// Whether no address of the origin has answered lately, so that waiting for it is pointless.
+    pub fn is_failing(&self) -> bool {
+        self.addresses.are_failing()
+    }
+
     /// Asks for `path` until an address answers: each try goes to an address that was not tried yet, as long as there
     /// is one. Any status is an answer.
     pub async fn get(
@@ -96,6 +101,8 @@ impl Origin {
         let end = Instant::now() + self.deadline;
         let mut tried = Vec::new();
         let mut last = OriginError::NoAddress;
+        // Just after the start DNS has not answered yet; later this is known at once.
+        let _ = timeout(self.try_timeout, self.addresses.known()).await;
         for _ in 0..TRIES_MAX {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -130,8 +137,14 @@ impl Origin {
                     OriginError::Timeout
                 }
             };
-            tracing::warn!(address = %address.socket(), error = %last, path, "An address of the origin failed");
-            address.failed();
+            if address.failed() {
+                tracing::warn!(
+                    address = %address.socket(),
+                    error = &last as &(dyn std::error::Error + 'static),
+                    path,
+                    "An address of the origin failed"
+                );
+            }
         }
         Err(last)
     }

@@ -80,7 +80,7 @@ impl Store {
             // A crash may have come between writing an object and deleting the one that it replaces.
             match newest.get(&name) {
                 Some(other) if other.head.lifetime.received > entry.head.lifetime.received => {
-                    older.push(entry)
+                    older.push(entry);
                 }
                 _ => older.extend(newest.insert(name, entry)),
             }

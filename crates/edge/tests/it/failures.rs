@@ -30,6 +30,50 @@ async fn something_stale_stands_in_for_an_origin_that_died() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_an_origin_that_is_known_to_hang() {
+    let (origin, _, folder) = world().await;
+    let edge = Edge::with(
+        origin.address,
+        folder.path(),
+        &["--origin-deadline-ms", "1000"],
+    )
+    .await;
+    origin.page(PHOTO, Page::new("max-age=0, stale-if-error=600", "picture"));
+    edge.get(PHOTO).await;
+    edge.stored(1).await;
+    origin.hold();
+    assert!(
+        edge.get(PHOTO)
+            .await
+            .cache()
+            .ends_with("detail=stale-if-error")
+    );
+    let known = edge.get(PHOTO).await;
+    assert!(
+        known.cache().ends_with("detail=stale-if-error"),
+        "{}",
+        known.cache()
+    );
+    let timing = known.header("server-timing");
+    let ms: f64 = timing
+        .split("dur=")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(ms < 1000.0, "it waited for the deadline: {timing}");
+    origin.page(PHOTO, Page::new("max-age=60", "new"));
+    origin.open();
+    eventually("the origin is found again", || async {
+        edge.get(PHOTO).await.body == "new"
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_stale_is_served_where_the_origin_forbids_it() {
     let (origin, edge, _folder) = world().await;
     origin.page(
@@ -97,7 +141,7 @@ async fn breaking_origin(tag: &'static str) -> (std::net::SocketAddr, Arc<Atomic
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = [0; 4096];
-            stream.read(&mut head).await.unwrap();
+            assert!(stream.read(&mut head).await.unwrap() > 0);
             let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
             let tag = if first { "\"v1\"" } else { tag };
             let head = format!(
