@@ -15,7 +15,7 @@ heal: ## starts whatever should run
 restock: ## puts every print's stock back
 	@scripts/restock
 loadtest: ## what the stack can take
-	@loadtest/run
+	@scripts/loadtest
 test: ## formatting, lints, unit, service and system tests
 	@scripts/test
 audit: ## orders, stock and payments agree to the row
