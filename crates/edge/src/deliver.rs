@@ -170,6 +170,9 @@ pub fn sign(
         timing,
         "edge;desc=\"{instance}\";dur={ms:.1}, cache;desc=\"{word}\""
     );
+    if let Some(age) = headers.get(AGE).and_then(|age| age.to_str().ok()) {
+        let _ = write!(timing, ", age;desc=\"{age}\"");
+    }
     append_text(&mut timing, notes.server_timing.as_ref());
     let mut served_by = instance.to_owned();
     append_text(&mut served_by, notes.served_by.as_ref());

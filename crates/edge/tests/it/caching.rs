@@ -36,6 +36,7 @@ async fn the_second_visitor_is_served_from_the_cache() {
                 .starts_with("edge;desc=\"edge-1\";dur=")
         );
         assert!(hit.header("server-timing").contains("cache;desc=\"hit\""));
+        assert!(hit.header("server-timing").contains("age;desc=\""));
         assert_eq!(hit.header("x-request-id"), "mine");
         assert_eq!(hit.header("access-control-allow-origin"), "*");
         assert_eq!(hit.header("timing-allow-origin"), "*");
