@@ -78,16 +78,21 @@
   };
 
   // Processes lie within each other, outermost first; each one's own share is what the next inner one leaves. What
-  // the innermost waited for (databases, the cache) lies side by side.
+  // the innermost waited for (databases, the cache) lies side by side, and so do tries that failed.
   const hopsOf = (timings) => {
-    const known = timings.filter(({ name }) => name !== "trace" && name !== "request");
-    const waits = known.filter(({ name }) => name === "db" || name === "cache");
-    const processes = known.filter((entry) => !waits.includes(entry));
-    const waited = waits.reduce((sum, { duration }) => sum + duration, 0);
+    const kind = ({ name }) =>
+      name === "trace" ? "id" : name === "db" || name === "cache" ? "wait" : name === "failover" ? "failure" : "process";
+    const of = (wanted) => timings.filter((entry) => kind(entry) === wanted);
+    const sum = (entries) => entries.reduce((total, { duration }) => total + duration, 0);
+    const [processes, waits, failures] = [of("process"), of("wait"), of("failure")];
     const hops = processes.map((entry, index) => {
-      const inner = index + 1 < processes.length ? processes[index + 1].duration : waited;
-      return { words: inWords(entry), own: Math.max(0, entry.duration - inner) };
+      const inner = index + 1 < processes.length ? processes[index + 1].duration : sum(waits);
+      return { words: inWords(entry), own: Math.max(0, entry.duration - inner - (index === 0 ? sum(failures) : 0)) };
     });
+    const tries = failures.map(({ description, duration }) => ({
+      words: `${description.split(" ")[0]} did not answer`, own: duration, failed: true,
+    }));
+    hops.splice(1, 0, ...tries);
     const together = new Map();
     for (const entry of waits) {
       const words = inWords(entry);
@@ -125,8 +130,8 @@
     const hops = hopsOf(page.serverTiming);
     const total = hops.reduce((sum, { own }) => sum + own, 0) || 1;
     one("summary", strip).replaceChildren(
-      ...hops.map(({ words, own, times }) =>
-        make("span", { class: "hop", title: milliseconds(own) }, times > 1 ? `${words} ×${times}` : words, bar(own / total))),
+      ...hops.map(({ words, own, times, failed }) =>
+        make("span", { class: failed ? "hop is-failed" : "hop", title: milliseconds(own) }, times > 1 ? `${words} ×${times}` : words, bar(own / total))),
       make("span", { class: "total number" }, milliseconds(total)),
     );
     strip.hidden = false;

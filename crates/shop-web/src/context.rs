@@ -21,6 +21,8 @@ pub(crate) struct RequestContext {
     pub(crate) prefers_html: bool,
     /// Whether the browser asked over TLS: cookies are then for TLS only.
     pub(crate) secure: bool,
+    /// The trace that the request belongs to, as 32 hex digits.
+    pub(crate) trace_id: Option<Arc<str>>,
     /// Whether a service of ours asks, and has shown the token.
     pub(crate) internal: bool,
 }
@@ -48,6 +50,7 @@ impl RequestContext {
             prefers_html: !is_api
                 && header_text(headers, header::ACCEPT.as_str()).is_some_and(accepts_html),
             secure: scheme == "https",
+            trace_id: trace_id(headers),
             internal: crate::extract::shows_token(web, headers),
         }
     }
@@ -66,6 +69,12 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
         }
         _ => Uuid::now_v7().to_string().into(),
     }
+}
+
+/// The trace's id out of `00-{trace}-{span}-{flags}`.
+fn trace_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let id = header_text(headers, "traceparent")?.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.into())
 }
 
 /// The host that the browser asked for. What is no host name is not repeated into a page.

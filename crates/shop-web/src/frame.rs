@@ -205,6 +205,9 @@ fn finish_headers(
         timings.push_str(", ");
         timings.push_str(&entry(hop.name, &hop.desc, hop.elapsed));
     }
+    if let Some(trace_id) = &context.trace_id {
+        timings.push_str(&format!(", trace;desc=\"{trace_id}\""));
+    }
     if let Ok(timings) = HeaderValue::from_str(&timings) {
         headers.append(SERVER_TIMING, timings);
     }
