@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 /// Half of a latency's weight is forgotten in about two thirds of this.
 const LATENCY_MEMORY: Duration = Duration::from_secs(5);
-/// What a backend counts as that nobody has measured yet.
-const LATENCY_UNKNOWN_US: f64 = 5_000.0;
+/// What a backend counts as that nobody has measured yet: little, so that somebody does; slow start and what is in
+/// flight keep it from being flooded.
+const LATENCY_UNKNOWN_US: f64 = 100.0;
 /// A failure counts as an answer that took this long. Without it, a dead backend looks best: nothing in flight, and
 /// never slower than it was.
 const FAILURE_PENALTY_US: f64 = 2_000_000.0;

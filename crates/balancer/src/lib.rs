@@ -81,7 +81,8 @@ pub(crate) struct Shared {
     pub(crate) log: AccessLog,
     pub(crate) connections: AtomicU32,
     pub(crate) connections_max: u32,
-    public: ListenSource,
+    /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
+    handed_over: Option<ListenSource>,
     /// From here on no new customers, and every answer asks its client to close.
     pub(crate) drain: CancellationToken,
     /// From here on nobody new, and idle connections are closed.
@@ -97,7 +98,7 @@ impl Shared {
 
     /// It can serve: the routes are there, and so is the public socket.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.is_draining() && self.public.is_open()
+        !self.is_draining() && self.handed_over.as_ref().is_none_or(ListenSource::is_open)
     }
 }
 
@@ -167,7 +168,7 @@ impl Balancer {
             log,
             connections: AtomicU32::new(0),
             connections_max: limits.connections_max,
-            public: sockets.public.clone(),
+            handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             stop: CancellationToken::new(),

@@ -129,6 +129,7 @@ impl Refusal {
         let closes = matches!(
             self,
             Self::AmbiguousLength
+                | Self::BadHost
                 | Self::UnknownCoding
                 | Self::BodyTooLarge { .. }
                 | Self::BodyTooSlow

@@ -71,15 +71,11 @@ async fn keep_house(worker: Rc<Worker>) {
     }
 }
 
-/// Customers' connections are no longer accepted from the beginning of draining on: another process takes them from
-/// the shared socket. Edges and services find this process by DNS, so theirs are accepted for as long as possible.
+/// From the gateway's socket nothing more is accepted once draining begins: another process takes it. Who comes to a
+/// socket of this process's own has found it by DNS or by configuration, and is served for as long as possible.
 async fn accept_forever(worker: Rc<Worker>, side: Side, source: ListenSource) {
-    let until = if side == Side::Public {
-        &worker.shared.drain
-    } else {
-        &worker.shared.close
-    }
-    .clone();
+    let others_accept = source.is_handed_over();
+    let until = if others_accept { &worker.shared.drain } else { &worker.shared.close }.clone();
     let mut listeners = source.listeners();
     drop(source);
     loop {
@@ -90,13 +86,12 @@ async fn accept_forever(worker: Rc<Worker>, side: Side, source: ListenSource) {
         };
         tokio::task::spawn_local(serve_connection(worker.clone(), side, accepted));
     }
-    if side != Side::Public {
-        for _ in 0..LEFT_OVER_MAX {
-            let Ok(accepted) = timeout(FULL_PAUSE, listeners.accept()).await else {
-                break;
-            };
-            tokio::task::spawn_local(serve_connection(worker.clone(), side, accepted));
-        }
+    if others_accept {
+        return;
+    }
+    for _ in 0..LEFT_OVER_MAX {
+        let Ok(accepted) = timeout(FULL_PAUSE, listeners.accept()).await else { break };
+        tokio::task::spawn_local(serve_connection(worker.clone(), side, accepted));
     }
 }
 

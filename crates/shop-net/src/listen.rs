@@ -71,6 +71,11 @@ impl ListenSource {
         Ok(Self { generations })
     }
 
+    /// Whether the socket is the gateway's, so that others accept from it too.
+    pub fn is_handed_over(&self) -> bool {
+        self.generations.has_changed().is_ok()
+    }
+
     /// Whether there is a socket to accept from just now.
     pub fn is_open(&self) -> bool {
         self.generations.borrow().is_some()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use shop_net::handover::follow;
@@ -18,49 +18,52 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gateway.sock");
     let backend = Backend::start("inventory-1").await;
-    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
-    let (public, admin) = (front.public, front.admin);
+    let routes = routes(&[&backend], &[]);
+    let (public, _gateway) = start_gateway(&path, 0).await;
+    let leaving =
+        Front::start_on(follow(path.clone()), public, "balancer-1", &routes, limits(), 1).await;
+    let staying = Front::start_on(follow(path), public, "balancer-2", &routes, limits(), 1).await;
     let answered = Arc::new(AtomicU64::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..8)
         .map(|_| {
-            let answered = answered.clone();
+            let (answered, is_over) = (answered.clone(), is_over.clone());
             tokio::spawn(async move {
                 let mut client = Client::new(public);
-                // Until nobody listens any more: whatever got a connection must get an answer.
-                while client.connect().await {
-                    let response = client
-                        .get("/products/7")
-                        .await
-                        .expect("an answer on an open connection");
+                while !is_over.load(Relaxed) {
+                    assert!(client.connect().await, "somebody always listens");
+                    let response = client.get("/products/7").await.expect("an answer");
                     assert_eq!(response.status(), 200);
                     answered.fetch_add(1, Relaxed);
                 }
             })
         })
         .collect();
-    let slow = tokio::spawn(async move { get(public, "/slow/1200").await });
-    eventually("load", || async {
-        answered.load(Relaxed) > 100 && backend.count() > 100
-    })
-    .await;
-    let draining = tokio::spawn(front.balancer.drain());
-    eventually("not ready any more", || async move {
-        status(&get(admin, "/readyz").await) == 503
-    })
-    .await;
-    assert!(
-        timeout(DEADLINE, draining)
-            .await
-            .expect("in time")
-            .expect("ran"),
-        "everything finished"
-    );
+    let at_work = || async { answered.load(Relaxed) > 100 };
+    eventually("load", at_work).await;
+    let origin = leaving.origin;
+    let slow = tokio::spawn(async move { get(origin, "/slow/1200").await });
+    let slow_is_at_work = || async { backend.slow_requests() == 1 };
+    eventually("slow request at work", slow_is_at_work).await;
+    let admin = leaving.admin;
+    let draining = tokio::spawn(leaving.balancer.drain());
+    eventually("not ready any more", || async move { status(&get(admin, "/readyz").await) == 503 })
+        .await;
+    let finished = timeout(DEADLINE, draining).await.expect("in time").expect("ran");
+    assert!(finished, "everything finished");
+    let at_end = answered.load(Relaxed);
+    let goes_on = || async { answered.load(Relaxed) > at_end + 100 };
+    eventually("load at the one that stays", goes_on).await;
+    is_over.store(true, Relaxed);
     for client in clients {
         client.await.expect("no request lost");
     }
     assert_eq!(status(&slow.await.expect("ran")), 200);
-    assert!(TcpStream::connect(public).await.is_err());
+    assert_eq!(status(&get(staying.admin, "/readyz").await), 200);
+    assert!(TcpStream::connect(origin).await.is_err(), "the one that left has closed its own sockets");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +90,7 @@ async fn a_gateway_restart_is_survived() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gateway.sock");
     let backend = Backend::start("inventory-1").await;
-    let (address, gateway) = start_gateway(&path, 0);
+    let (address, gateway) = start_gateway(&path, 0).await;
     let source = follow(path.clone());
     let front = Front::start_on(
         source,
@@ -123,7 +126,7 @@ async fn a_gateway_restart_is_survived() {
         "nothing behind it is disturbed"
     );
 
-    let (address, _gateway) = start_gateway(&path, address.port());
+    let (address, _gateway) = start_gateway(&path, address.port()).await;
     eventually("served through the new socket", || async move {
         status(&get(address, "/products/7").await) == 200
     })
@@ -182,7 +185,7 @@ async fn two_processes_share_one_socket_and_one_may_die() {
     let routes_file = folder.path().join("routes.toml");
     let backend = Backend::start("inventory-1").await;
     std::fs::write(&routes_file, routes(&[&backend], &[])).expect("written");
-    let (address, _gateway) = start_gateway(&path, 0);
+    let (address, _gateway) = start_gateway(&path, 0).await;
     let mut first = Process::start("balancer-1", &path, &routes_file).await;
     let second = Process::start("balancer-2", &path, &routes_file).await;
 

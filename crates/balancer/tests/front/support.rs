@@ -1,6 +1,6 @@
 //! Real backends, real balancers and raw clients, all on free ports of this machine.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,24 +20,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A service's instance. Paths tell it what to do: `/slow/300` waits so many milliseconds, `/break` drops the
 /// connection without an answer, anything else is echoed.
-pub struct Backend {
-    pub name: &'static str,
-    pub address: SocketAddr,
-    pub requests: Arc<AtomicU64>,
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    requests: Arc<AtomicU64>,
+    slow_requests: Arc<AtomicU64>,
     serving: JoinHandle<()>,
 }
 
 impl Backend {
-    pub async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         Self::start_with(name, false).await
     }
 
     /// Answers checks, and breaks every other request.
-    pub async fn start_broken(name: &'static str) -> Self {
+    pub(crate) async fn start_broken(name: &'static str) -> Self {
         Self::start_with(name, true).await
     }
 
@@ -45,16 +45,17 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let requests = Arc::new(AtomicU64::new(0));
-        let counter = requests.clone();
+        let slow_requests = Arc::new(AtomicU64::new(0));
+        let counters = (requests.clone(), slow_requests.clone());
         let serving = tokio::spawn(async move {
             // Dropped with the task, and with it all connections: that is what a kill does.
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("accepted");
-                let counter = counter.clone();
+                let counters = counters.clone();
                 connections.spawn(async move {
                     let service = service_fn(move |request| {
-                        answer(name, is_broken, counter.clone(), request)
+                        answer(name, is_broken, counters.clone(), request)
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -63,19 +64,23 @@ impl Backend {
             }
         });
         Self {
-            name,
             address,
             requests,
+            slow_requests,
             serving,
         }
     }
 
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.serving.abort();
         let _ = self.serving.await;
     }
 
-    pub fn count(&self) -> u64 {
+    pub(crate) fn slow_requests(&self) -> u64 {
+        self.slow_requests.load(Relaxed)
+    }
+
+    pub(crate) fn count(&self) -> u64 {
         self.requests.load(Relaxed)
     }
 }
@@ -87,14 +92,14 @@ struct Dropped;
 async fn answer(
     name: &'static str,
     is_broken: bool,
-    counter: Arc<AtomicU64>,
+    (requests, slow_requests): (Arc<AtomicU64>, Arc<AtomicU64>),
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
     let path = request.uri().path().to_owned();
     if path == "/readyz" {
         return Ok(Response::new(Full::default()));
     }
-    counter.fetch_add(1, Relaxed);
+    requests.fetch_add(1, Relaxed);
     let seen: Vec<String> = request
         .headers()
         .iter()
@@ -115,6 +120,7 @@ async fn answer(
         .nth(1)
         .and_then(|text| text.parse().ok())
     {
+        slow_requests.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
     let echo = format!(
@@ -137,7 +143,7 @@ async fn answer(
 }
 
 /// Routes in which `inventory` and `user` have these backends.
-pub fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
+pub(crate) fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
     let addresses = |backends: &[&Backend]| {
         let quoted: Vec<String> = backends
             .iter()
@@ -180,7 +186,7 @@ pub fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
     )
 }
 
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         workers: 2,
         in_flight_max: 256,
@@ -198,17 +204,17 @@ fn free_socket() -> (ListenSource, SocketAddr) {
 }
 
 /// A balancer within this process.
-pub struct Front {
-    pub balancer: Balancer,
-    pub public: SocketAddr,
-    pub origin: SocketAddr,
-    pub private: SocketAddr,
-    pub admin: SocketAddr,
+pub(crate) struct Front {
+    pub(crate) balancer: Balancer,
+    pub(crate) public: SocketAddr,
+    pub(crate) origin: SocketAddr,
+    pub(crate) private: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Front {
     /// Starts one with a public socket of its own, and waits until it has found all backends that answer.
-    pub async fn start(routes: &str, limits: Limits, backends_up: usize) -> Self {
+    pub(crate) async fn start(routes: &str, limits: Limits, backends_up: usize) -> Self {
         let (public, public_address) = free_socket();
         Self::start_on(
             public,
@@ -221,7 +227,7 @@ impl Front {
         .await
     }
 
-    pub async fn start_on(
+    pub(crate) async fn start_on(
         public: ListenSource,
         public_address: SocketAddr,
         name: &str,
@@ -252,7 +258,7 @@ impl Front {
 }
 
 /// Asks /backends until so many are up.
-pub async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
+pub(crate) async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
     eventually("all backends up", || async move {
         let backends = raw(
             admin,
@@ -265,7 +271,7 @@ pub async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
 }
 
 /// Polls a condition with a deadline.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let polling = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -277,7 +283,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn
 }
 
 /// Sends raw bytes and reads what comes until the connection ends. Empty if there is no connection.
-pub async fn raw(address: SocketAddr, request: &str) -> String {
+pub(crate) async fn raw(address: SocketAddr, request: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return String::new();
     };
@@ -291,7 +297,7 @@ pub async fn raw(address: SocketAddr, request: &str) -> String {
 }
 
 /// One GET on a connection of its own.
-pub async fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     raw(
         address,
         &format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"),
@@ -300,7 +306,7 @@ pub async fn get(address: SocketAddr, path: &str) -> String {
 }
 
 /// The status of an answer in raw bytes; 0 if there was none.
-pub fn status(answer: &str) -> u16 {
+pub(crate) fn status(answer: &str) -> u16 {
     answer
         .get(9..12)
         .and_then(|digits| digits.parse().ok())
@@ -308,13 +314,13 @@ pub fn status(answer: &str) -> u16 {
 }
 
 /// A client that keeps its connection for as long as it may, and knows nothing of retries.
-pub struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Client {
-    pub fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         Self {
             address,
             sender: None,
@@ -322,7 +328,7 @@ impl Client {
     }
 
     /// Whether a connection could be had, at first or anew.
-    pub async fn connect(&mut self) -> bool {
+    pub(crate) async fn connect(&mut self) -> bool {
         let is_usable = match &mut self.sender {
             Some(sender) => !sender.is_closed() && sender.ready().await.is_ok(),
             None => false,
@@ -343,7 +349,7 @@ impl Client {
     }
 
     /// The status and body of one answer on the present connection.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, hyper::Error> {
@@ -362,7 +368,7 @@ impl Client {
         ))
     }
 
-    pub async fn get(&mut self, path: &str) -> Result<Response<Bytes>, hyper::Error> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Response<Bytes>, hyper::Error> {
         let request = Request::get(path)
             .header("host", "shop.example")
             .body(Full::default());
@@ -370,10 +376,16 @@ impl Client {
     }
 }
 
-/// A gateway within this process, on a given port or any free one.
-pub fn start_gateway(path: &std::path::Path, port: u16) -> (SocketAddr, JoinHandle<()>) {
-    let listener: StdListener =
-        shop_net::listen::bind_tcp(([127, 0, 0, 1], port).into()).expect("a socket");
+/// A gateway within this process, on a given port or any free one. Whoever held the port has a moment to let go.
+pub(crate) async fn start_gateway(path: &std::path::Path, port: u16) -> (SocketAddr, JoinHandle<()>) {
+    let began = std::time::Instant::now();
+    let listener = loop {
+        match shop_net::listen::bind_tcp(([127, 0, 0, 1], port).into()) {
+            Ok(listener) => break listener,
+            Err(error) => assert!(began.elapsed() < DEADLINE, "never free: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     let address = listener.local_addr().expect("an address");
     let serving = shop_net::handover::serve(listener, path).expect("a Unix socket");
     (address, tokio::spawn(serving))
