@@ -336,14 +336,14 @@ mod tests {
         }
         assert!(erring.cost() > working.cost());
         assert!(!erring.is_ejected());
-        (0..5).for_each(|_| drop(erring.erred(Duration::from_micros(100))));
+        (0..5).for_each(|_| _ = erring.erred(Duration::from_micros(100)));
         assert!(erring.is_ejected());
     }
 
     #[test]
     fn coming_up_again_forgives() {
         let backend = backend();
-        (0..3).for_each(|_| drop(backend.failed(FailureKind::Connect)));
+        (0..3).for_each(|_| _ = backend.failed(FailureKind::Connect));
         backend.set_health(Health::Down);
         assert_eq!(backend.set_health(Health::Up), Health::Down);
         assert!(!backend.is_ejected());

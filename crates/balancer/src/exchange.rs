@@ -33,6 +33,14 @@ pub(crate) struct Exchange {
     is_complete: bool,
 }
 
+/// Longer paths are cut where they are repeated to logs and clients.
+const PATH_BYTES_SAID: usize = 256;
+
+/// As much of a path as is repeated.
+pub(crate) fn start_of(path: &str) -> &str {
+    &path[..path.floor_char_boundary(PATH_BYTES_SAID)]
+}
+
 /// The status that is logged if the client leaves before there is one (as nginx has it).
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -86,7 +94,7 @@ impl Drop for Exchange {
             .unwrap_or_default();
         self.worker.log.push(&Line {
             method: self.method.as_str(),
-            path: self.uri.path(),
+            path: start_of(self.uri.path()),
             route: route.map_or("none", |route| &route.prefix),
             side: self.side.as_str(),
             status: self.status.as_u16(),

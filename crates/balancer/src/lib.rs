@@ -168,7 +168,10 @@ impl Balancer {
             log,
             connections: AtomicU32::new(0),
             connections_max: limits.connections_max,
-            handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
+            handed_over: sockets
+                .public
+                .is_handed_over()
+                .then(|| sockets.public.clone()),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             stop: CancellationToken::new(),

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 
 use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order, Repeatable};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
@@ -73,7 +73,11 @@ pub(crate) async fn serve(
         }
         Err(refusal) => {
             count(&worker, &refusal);
-            let own = refusal.respond(&accepts, exchange.uri.path(), &exchange.identity.request_id);
+            let own = refusal.respond(
+                &accepts,
+                start_of(exchange.uri.path()),
+                &exchange.identity.request_id,
+            );
             let (mut parts, body) = own.into_parts();
             exchange.status = parts.status;
             sign(&mut parts.headers, &worker, &exchange, &failovers);

@@ -75,7 +75,12 @@ async fn keep_house(worker: Rc<Worker>) {
 /// socket of this process's own has found it by DNS or by configuration, and is served for as long as possible.
 async fn accept_forever(worker: Rc<Worker>, side: Side, source: ListenSource) {
     let others_accept = source.is_handed_over();
-    let until = if others_accept { &worker.shared.drain } else { &worker.shared.close }.clone();
+    let until = if others_accept {
+        &worker.shared.drain
+    } else {
+        &worker.shared.close
+    }
+    .clone();
     let mut listeners = source.listeners();
     drop(source);
     loop {
@@ -90,7 +95,9 @@ async fn accept_forever(worker: Rc<Worker>, side: Side, source: ListenSource) {
         return;
     }
     for _ in 0..LEFT_OVER_MAX {
-        let Ok(accepted) = timeout(FULL_PAUSE, listeners.accept()).await else { break };
+        let Ok(accepted) = timeout(FULL_PAUSE, listeners.accept()).await else {
+            break;
+        };
         tokio::task::spawn_local(serve_connection(worker.clone(), side, accepted));
     }
 }
@@ -140,7 +147,8 @@ async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_IDLE_MAX)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(2 * HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {

@@ -63,7 +63,11 @@ async fn ambiguous_requests_are_refused_and_nothing_of_them_reaches_a_backend() 
         let head = attempt.split("\r\n\r\n").next().expect("a head");
         let answer = raw(front.public, &attempt).await;
         assert!(matches!(status(&answer), 400 | 501), "{head:?}: {answer}");
-        assert_eq!(backend.count(), 0, "something of this reached the backend: {head:?}");
+        assert_eq!(
+            backend.count(),
+            0,
+            "something of this reached the backend: {head:?}"
+        );
     }
 }
 

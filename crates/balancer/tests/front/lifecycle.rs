@@ -23,8 +23,15 @@ async fn draining_loses_nothing() {
     let backend = Backend::start("inventory-1").await;
     let routes = routes(&[&backend], &[]);
     let (public, _gateway) = start_gateway(&path, 0).await;
-    let leaving =
-        Front::start_on(follow(path.clone()), public, "balancer-1", &routes, limits(), 1).await;
+    let leaving = Front::start_on(
+        follow(path.clone()),
+        public,
+        "balancer-1",
+        &routes,
+        limits(),
+        1,
+    )
+    .await;
     let staying = Front::start_on(follow(path), public, "balancer-2", &routes, limits(), 1).await;
     let answered = Arc::new(AtomicU64::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -50,9 +57,14 @@ async fn draining_loses_nothing() {
     eventually("slow request at work", slow_is_at_work).await;
     let admin = leaving.admin;
     let draining = tokio::spawn(leaving.balancer.drain());
-    eventually("not ready any more", || async move { status(&get(admin, "/readyz").await) == 503 })
-        .await;
-    let finished = timeout(DEADLINE, draining).await.expect("in time").expect("ran");
+    eventually("not ready any more", || async move {
+        status(&get(admin, "/readyz").await) == 503
+    })
+    .await;
+    let finished = timeout(DEADLINE, draining)
+        .await
+        .expect("in time")
+        .expect("ran");
     assert!(finished, "everything finished");
     let at_end = answered.load(Relaxed);
     let goes_on = || async { answered.load(Relaxed) > at_end + 100 };
@@ -63,7 +75,10 @@ async fn draining_loses_nothing() {
     }
     assert_eq!(status(&slow.await.expect("ran")), 200);
     assert_eq!(status(&get(staying.admin, "/readyz").await), 200);
-    assert!(TcpStream::connect(origin).await.is_err(), "the one that left has closed its own sockets");
+    assert!(
+        TcpStream::connect(origin).await.is_err(),
+        "the one that left has closed its own sockets"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

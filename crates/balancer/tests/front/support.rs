@@ -377,7 +377,10 @@ impl Client {
 }
 
 /// A gateway within this process, on a given port or any free one. Whoever held the port has a moment to let go.
-pub(crate) async fn start_gateway(path: &std::path::Path, port: u16) -> (SocketAddr, JoinHandle<()>) {
+pub(crate) async fn start_gateway(
+    path: &std::path::Path,
+    port: u16,
+) -> (SocketAddr, JoinHandle<()>) {
     let began = std::time::Instant::now();
     let listener = loop {
         match shop_net::listen::bind_tcp(([127, 0, 0, 1], port).into()) {
