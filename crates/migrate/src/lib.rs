@@ -137,9 +137,8 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Err
 }
 
 fn is_lock_timeout(error: &MigrateError) -> bool {
-    let cause = match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
-        _ => return false,
+    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else {
+        return false;
     };
     cause
         .as_database_error()

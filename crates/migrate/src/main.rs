@@ -25,10 +25,10 @@ async fn main() -> ExitCode {
         let name = &target.config.name;
         match migrate(target, wait).await {
             Ok(applied) if applied.is_empty() => {
-                tracing::info!(db.cluster = name, "{name} is up to date")
+                tracing::info!(db.cluster = name, "{name} is up to date");
             }
             Ok(applied) => {
-                tracing::info!(db.cluster = name, "{name}: applied {}", applied.join(", "))
+                tracing::info!(db.cluster = name, "{name}: applied {}", applied.join(", "));
             }
             Err(error) => {
                 tracing::error!(db.cluster = name, "{error:#}");

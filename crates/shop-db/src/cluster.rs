@@ -130,12 +130,13 @@ impl Shared {
         })
     }
 
-    /// A replica that is up, not too far behind, and of which `suits` holds; the one with more free connections of two
+    /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds; the one with more free connections of two
     /// picked by chance, so that many processes don't all prefer the same one.
-    fn replica(&self, suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
+    fn replica(&self, failed: &[&Arc<Host>], suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
         let suitable: Vec<(&Arc<Host>, bool)> = self
             .hosts
             .iter()
+            .filter(|host| !failed.iter().any(|other| Arc::ptr_eq(host, other)))
             .map(|host| (host, host.view()))
             .filter(|(_, view)| view.up && view.role == Some(Role::Replica))
             .filter(|(_, view)| view.lag.is_none_or(|lag| lag <= self.config.lag_max))

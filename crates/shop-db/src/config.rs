@@ -71,7 +71,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn invalid(variable: impl Into<String>, reason: impl ToString) -> Self {
+    pub(crate) fn invalid(variable: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self::Invalid {
             variable: variable.into(),
             reason: reason.to_string(),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::suspicions;
 use crate::host::{Host, Role};
-use crate::pool::Pooled;
+use crate::pool::{Pooled, Purpose};
 use crate::{DbError, Position};
 
 /// Where the log is on this primary, flushed: the insert position would count others' work that may still be lost.
@@ -45,7 +45,7 @@ impl ReadConn {
             lsn: 0,
         });
         Self {
-            lease: Lease::new(pooled, host, role, lag, since),
+            lease: Lease::new(pooled, host, Purpose::Read, role, lag, since),
             role,
             position,
             _fallback: fallback,
@@ -81,7 +81,7 @@ pub struct WriteConn {
 impl WriteConn {
     pub(crate) fn new(pooled: Pooled, host: Arc<Host>, since: Instant) -> Self {
         Self {
-            lease: Lease::new(pooled, host, Role::Primary, None, since),
+            lease: Lease::new(pooled, host, Purpose::Write, Role::Primary, None, since),
         }
     }
 
@@ -107,6 +107,7 @@ impl WriteConn {
 struct Lease {
     pooled: Pooled,
     host: Arc<Host>,
+    purpose: Purpose,
     role: Role,
     lag: Option<Duration>,
     since: Instant,
@@ -117,6 +118,7 @@ impl Lease {
     fn new(
         pooled: Pooled,
         host: Arc<Host>,
+        purpose: Purpose,
         role: Role,
         lag: Option<Duration>,
         since: Instant,
@@ -124,6 +126,7 @@ impl Lease {
         Self {
             pooled,
             host,
+            purpose,
             role,
             lag,
             since,
@@ -134,8 +137,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Something in this process met a dead or demoted host meanwhile. It may have been this connection.
-        if self.news.has_changed().unwrap_or(true) {
+        // Something in this process met a dead or demoted host meanwhile. It may have been this connection, which may
+        // work still, but not for writing. A reader's that is broken doesn't survive its way back to the pool.
+        if self.purpose == Purpose::Write && self.news.has_changed().unwrap_or(true) {
             self.pooled.close_on_drop();
         }
         let desc = match self.lag {

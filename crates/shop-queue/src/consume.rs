@@ -70,13 +70,10 @@ impl Queue {
     {
         let mut receiver = self.link.clone();
         loop {
-            let link = match shutdown
-                .run_until_cancelled(next_link(&mut receiver, None))
-                .await
-            {
-                Some(Ok(link)) => link,
-                // Told to stop, or the queue was closed.
-                Some(Err(_)) | None => return,
+            let next = next_link(&mut receiver, None);
+            // Told to stop, or the queue was closed.
+            let Some(Ok(link)) = shutdown.run_until_cancelled(next).await else {
+                return;
             };
             match start(&link, &self.names, queue, prefetch).await {
                 Ok(consumer) => {

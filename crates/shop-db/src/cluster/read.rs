@@ -58,33 +58,51 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// Tries replica after replica, then the primary.
     async fn any_host(&self, freshness: Freshness) -> Result<Option<ReadConn>, DbError> {
-        let replica = match freshness {
-            Freshness::Any => self.shared.replica(|_| true).map(|host| (host, None)),
-            Freshness::After(after) => self.replica_at(after),
-            Freshness::Primary => None,
-        };
-        if let Some((host, catching_up_to)) = replica
-            && let Some(connection) = self.on_replica(host, catching_up_to).await?
-        {
-            return Ok(Some(connection));
+        let mut failed = Vec::new();
+        while let Some((host, catching_up_to)) = self.next_replica(freshness, &failed) {
+            if let Some(connection) = self.on_replica(host, catching_up_to).await? {
+                return Ok(Some(connection));
+            }
+            if catching_up_to.is_some() {
+                // The time for waiting on replicas is spent.
+                break;
+            }
+            failed.push(host);
         }
         self.on_primary(freshness).await
     }
 
-    /// A replica that has seen `after`; or one that may see it in a moment, which is yet to be checked.
-    fn replica_at(&self, after: Position) -> Option<(&Arc<Host>, Option<Position>)> {
-        let there = self.shared.replica(|view| {
+    /// A replica that may serve the read at once; or one that may in a moment, which is yet to be checked.
+    fn next_replica(
+        &self,
+        freshness: Freshness,
+        failed: &[&Arc<Host>],
+    ) -> Option<(&Arc<Host>, Option<Position>)> {
+        let after = match freshness {
+            Freshness::Primary => return None,
+            Freshness::Any => {
+                return self
+                    .shared
+                    .replica(failed, |_| true)
+                    .map(|host| (host, None));
+            }
+            Freshness::After(after) => after,
+        };
+        let there = self.shared.replica(failed, |view| {
             view.position()
                 .is_some_and(|position| position.covers(after))
         });
         there.map(|host| (host, None)).or_else(|| {
-            let close = self.shared.replica(|view| view.timeline >= after.timeline);
+            let close = self
+                .shared
+                .replica(failed, |view| view.timeline >= after.timeline);
             close.map(|host| (host, Some(after)))
         })
     }
 
-    /// A connection to `host`. None if it fails, or doesn't get to the position in time: then the primary is next. That
+    /// A connection to `host`. None if it fails, or doesn't get to the position in time: then another host is next. That
     /// all replicas are busy is no reason to move their load to the primary.
     async fn on_replica(
         &self,
