@@ -104,7 +104,12 @@ pub struct Area {
 impl Area {
     /// From its upper left corner and size.
     pub const fn new(left: f32, top: f32, width: f32, height: f32) -> Self {
-        Self { left, top, width, height }
+        Self {
+            left,
+            top,
+            width,
+            height,
+        }
     }
 
     /// The right edge.
@@ -271,7 +276,13 @@ impl Crowd {
     pub fn new(area: Area, cell: f32) -> Self {
         let columns = (area.width / cell) as usize + 1;
         let rows = (area.height / cell) as usize + 1;
-        Self { area, cell, columns, rows, cells: vec![Vec::new(); columns * rows] }
+        Self {
+            area,
+            cell,
+            columns,
+            rows,
+            cells: vec![Vec::new(); columns * rows],
+        }
     }
 
     fn column_row(&self, point: Point) -> (usize, usize) {

@@ -1,10 +1,14 @@
 //! The shop's art: 120 prints, each drawn from its number alone.
+//!
+//! A print is drawn in sheet units, on a long side of 1800, by a series (one file each) from a stream of random numbers
+//! that the print's number starts. A sheet that measures as dull is thrown away, and the next stream is tried.
 
 pub mod colour;
 pub mod geometry;
 pub mod lettering;
 pub mod measures;
 pub mod noise;
+pub mod proof;
 pub mod rng;
 pub mod series;
 pub mod sheet;
@@ -101,6 +105,20 @@ impl Category {
         }
     }
 
+    /// What hangs there.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Line => "Currents, screens, and whatever else a line can do by itself.",
+            Self::Landscape => "Seas at the end of the day.",
+            Self::Abstract => "Fields of colour, and traces of light on black.",
+            Self::Place => {
+                "Towns that were never built, and maps of islands that nobody has found."
+            }
+            Self::Nature => "Stone, paper flowers, and animals cut in lino.",
+            Self::Pattern => "Ribbons that never end, and cloth down to the thread.",
+        }
+    }
+
     /// Its name for people.
     pub fn name(self) -> &'static str {
         match self {
@@ -113,6 +131,9 @@ impl Category {
         }
     }
 }
+
+/// How many copies of an open edition lie ready.
+pub const OPEN_COPIES: i64 = 500_000;
 
 /// How many copies of a print there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +196,7 @@ pub fn print(number: u32) -> Print {
     let year = first + (last - first) * place as u32 / (PRINTS_PER_SERIES as u32 - 1);
     // In each series two prints are open editions, and the rest run from a handful to a few hundred.
     let edition = if place % 5 == 3 {
-        Edition::Open(500_000)
+        Edition::Open(OPEN_COPIES as u32)
     } else {
         Edition::Limited(rng.pick(&[10, 12, 20, 25, 30, 50, 50, 75, 100, 100, 150, 200, 300]))
     };
@@ -236,27 +257,4 @@ pub fn to_jpeg(pixmap: &Pixmap) -> Result<Vec<u8>, image::ImageError> {
         ExtendedColorType::Rgb8,
     )?;
     Ok(bytes)
-}
-
-/// Pictures side by side, `columns` in a row, to judge a series by.
-pub fn contact_sheet(pictures: &[Pixmap], columns: usize, cell_px: u32) -> Option<Pixmap> {
-    let columns = columns.max(1);
-    let rows = pictures.len().div_ceil(columns) as u32;
-    let gap = cell_px / 16 + 1;
-    let step = cell_px + gap;
-    let mut sheet = Pixmap::new(columns as u32 * step + gap, rows * step + gap)?;
-    sheet.fill(tiny_skia::Color::from_rgba8(214, 212, 207, 255));
-    for (index, picture) in pictures.iter().enumerate() {
-        let fit = cell_px as f32 / picture.width().max(picture.height()) as f32;
-        let (column, row) = ((index % columns) as u32, (index / columns) as u32);
-        let left = (gap + column * step) as f32 + (cell_px as f32 - picture.width() as f32 * fit) / 2.0;
-        let top = (gap + row * step) as f32 + (cell_px as f32 - picture.height() as f32 * fit) / 2.0;
-        let paint = tiny_skia::PixmapPaint {
-            quality: tiny_skia::FilterQuality::Bilinear,
-            ..Default::default()
-        };
-        let placed = tiny_skia::Transform::from_row(fit, 0.0, 0.0, fit, left, top);
-        sheet.draw_pixmap(0, 0, picture.as_ref(), &paint, placed, None);
-    }
-    Some(sheet)
 }

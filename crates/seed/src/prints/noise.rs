@@ -74,10 +74,7 @@ impl Noise {
             sum += crest * crest * weight;
             total += weight;
             weight *= 0.5;
-            (px, py) = (
-                px * 1.616 - py * 1.212 + 5.9,
-                px * 1.212 + py * 1.616 + 3.7,
-            );
+            (px, py) = (px * 1.616 - py * 1.212 + 5.9, px * 1.212 + py * 1.616 + 3.7);
         }
         sum / total
     }

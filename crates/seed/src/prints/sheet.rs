@@ -28,12 +28,19 @@ pub struct Ink {
 impl Ink {
     /// An ink through which one sees what lies below.
     pub fn glaze(colour: Rgb) -> Self {
-        Self { colour, alpha: 1.0, multiply: true }
+        Self {
+            colour,
+            alpha: 1.0,
+            multiply: true,
+        }
     }
 
     /// The same, thinner.
     pub fn thin(self, alpha: f32) -> Self {
-        Self { alpha: self.alpha * alpha, ..self }
+        Self {
+            alpha: self.alpha * alpha,
+            ..self
+        }
     }
 
     fn paint(self) -> Paint<'static> {
@@ -51,7 +58,11 @@ impl Ink {
 
 impl From<Rgb> for Ink {
     fn from(colour: Rgb) -> Self {
-        Self { colour, alpha: 1.0, multiply: false }
+        Self {
+            colour,
+            alpha: 1.0,
+            multiply: false,
+        }
     }
 }
 
@@ -101,7 +112,14 @@ impl Sheet {
         let mut pixmap = Pixmap::new(pixels(width), pixels(height))
             .expect("a pixmap of 1 to 8192 pixels a side can be made");
         pixmap.fill(Color::from_rgba(paper.r, paper.g, paper.b, 1.0).unwrap_or(Color::WHITE));
-        Self { pixmap, scale, clip: None, width, height, paper }
+        Self {
+            pixmap,
+            scale,
+            clip: None,
+            width,
+            height,
+            paper,
+        }
     }
 
     /// The finished picture.
@@ -126,8 +144,12 @@ impl Sheet {
 
     /// From now on only what falls into the polygon is drawn.
     pub fn clip_to(&mut self, polygon: &[Point]) {
-        let Some(path) = outline(polygon, true) else { return };
-        let Some(mut mask) = Mask::new(self.pixmap.width(), self.pixmap.height()) else { return };
+        let Some(path) = outline(polygon, true) else {
+            return;
+        };
+        let Some(mut mask) = Mask::new(self.pixmap.width(), self.pixmap.height()) else {
+            return;
+        };
         mask.fill_path(&path, FillRule::Winding, true, self.transform());
         self.clip = Some(mask);
     }
@@ -144,8 +166,13 @@ impl Sheet {
     /// Fills any path.
     pub fn fill_path(&mut self, path: &Path, ink: impl Into<Ink>) {
         let (paint, transform) = (ink.into().paint(), self.transform());
-        self.pixmap
-            .fill_path(path, &paint, FillRule::Winding, transform, self.clip.as_ref());
+        self.pixmap.fill_path(
+            path,
+            &paint,
+            FillRule::Winding,
+            transform,
+            self.clip.as_ref(),
+        );
     }
 
     /// Strokes any path.
@@ -239,9 +266,20 @@ impl Sheet {
     pub fn trim(&mut self, area: Area, paper: Rgb) {
         let (width, height) = (self.width, self.height);
         self.block(Area::new(-2.0, -2.0, width + 4.0, area.top + 2.0), paper);
-        self.block(Area::new(-2.0, area.bottom(), width + 4.0, height - area.bottom() + 2.0), paper);
+        self.block(
+            Area::new(
+                -2.0,
+                area.bottom(),
+                width + 4.0,
+                height - area.bottom() + 2.0,
+            ),
+            paper,
+        );
         self.block(Area::new(-2.0, -2.0, area.left + 2.0, height + 4.0), paper);
-        self.block(Area::new(area.right(), -2.0, width - area.right() + 2.0, height + 4.0), paper);
+        self.block(
+            Area::new(area.right(), -2.0, width - area.right() + 2.0, height + 4.0),
+            paper,
+        );
     }
 
     /// Asks `colour` for every pixel of `area`, `samples` times `samples` times, and lays the mean over
@@ -249,8 +287,14 @@ impl Sheet {
     pub fn shade(&mut self, area: Area, samples: u32, colour: impl Fn(Point) -> Option<Rgb>) {
         let (columns, rows) = (self.pixmap.width(), self.pixmap.height());
         let bound = |units: f32, limit: u32| ((units * self.scale).max(0.0) as u32).min(limit);
-        let (left, right) = (bound(area.left - 1.0, columns), bound(area.right() + 2.0, columns));
-        let (top, bottom) = (bound(area.top - 1.0, rows), bound(area.bottom() + 2.0, rows));
+        let (left, right) = (
+            bound(area.left - 1.0, columns),
+            bound(area.right() + 2.0, columns),
+        );
+        let (top, bottom) = (
+            bound(area.top - 1.0, rows),
+            bound(area.bottom() + 2.0, rows),
+        );
         let step = 1.0 / samples as f32;
         let share = step * step;
         let unit = 1.0 / self.scale;

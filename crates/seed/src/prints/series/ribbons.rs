@@ -12,7 +12,7 @@ use super::super::{
 };
 
 /// The series.
-pub const SERIES: Series = Series {
+pub(super) const SERIES: Series = Series {
     name: "ribbons",
     artist: "Lucía Ferrer Coll",
     technique: "Screen print from cut stencils",
@@ -21,16 +21,46 @@ pub const SERIES: Series = Series {
     price_cents: 22_000,
     taste: Taste::BROAD,
     works: [
-        work("Fat, Medium, Thin", "One tile, turned or not turned. The longest band is the fattest; follow it and you cross the sheet eleven times."),
-        work("Four Sizes of the Same", "The tile again, at four scales. Where the size changes, black and white change places."),
-        work("Underpass", "Bands that go over and under, as they would if somebody had to drive there."),
-        work("Honeycomb, Tangled", "Six doors to every room, joined two by two."),
-        work("Chalk on Slate", "Order on the left, disorder on the right, and nobody can say where it turns."),
-        work("Islands of Small Talk", "Fine tiles crowd into three places and leave the rest of the sheet to the large ones."),
-        work("Noodles", "It was called Labyrinth until somebody from the framer's came in at lunchtime."),
-        work("Rings for Saturn", "Nearly every tile was laid to make a ring. The few that were not make the picture."),
-        work("Red Switchyard", "One scale inside the other, in the red that railways use."),
-        work("Seaside Tiles", "A terrace floor in three blues, with a gap where the bucket stood."),
+        work(
+            "Fat, Medium, Thin",
+            "One tile, turned or not turned. The longest band is the fattest; follow it and you cross the sheet eleven times.",
+        ),
+        work(
+            "Four Sizes of the Same",
+            "The tile again, at four scales. Where the size changes, black and white change places.",
+        ),
+        work(
+            "Underpass",
+            "Bands that go over and under, as they would if somebody had to drive there.",
+        ),
+        work(
+            "Honeycomb, Tangled",
+            "Six doors to every room, joined two by two.",
+        ),
+        work(
+            "Chalk on Slate",
+            "Order on the left, disorder on the right, and nobody can say where it turns.",
+        ),
+        work(
+            "Islands of Small Talk",
+            "Fine tiles crowd into three places and leave the rest of the sheet to the large ones.",
+        ),
+        work(
+            "Noodles",
+            "It was called Labyrinth until somebody from the framer's came in at lunchtime.",
+        ),
+        work(
+            "Rings for Saturn",
+            "Nearly every tile was laid to make a ring. The few that were not make the picture.",
+        ),
+        work(
+            "Red Switchyard",
+            "One scale inside the other, in the red that railways use.",
+        ),
+        work(
+            "Seaside Tiles",
+            "A terrace floor in three blues, with a gap where the bucket stood.",
+        ),
     ],
     draw,
 };
@@ -46,16 +76,86 @@ struct Plan {
 }
 
 const PLANS: [Plan; 10] = [
-    Plan { format: (4.0, 5.0), paper: 0xF3ECDD, inks: [0x22303C, 0x5A7684, 0xB7A98C, 0xC8452F], tiles: 12.0, crossings: 0.0, order: 0.35 },
-    Plan { format: (1.0, 1.0), paper: 0xF2EEE4, inks: [0x1C1C1E, 0x1C1C1E, 0x1C1C1E, 0x1C1C1E], tiles: 6.0, crossings: 0.0, order: 0.0 },
-    Plan { format: (5.0, 4.0), paper: 0xEFE7D6, inks: [0x2E5D50, 0xD08A3A, 0x2B3A55, 0xB23F2E], tiles: 11.0, crossings: 0.5, order: 0.2 },
-    Plan { format: (4.0, 5.0), paper: 0x1E2A3A, inks: [0xE7DDC4, 0xE0A13B, 0x6FA3A8, 0xD95F43], tiles: 9.0, crossings: 0.0, order: 0.0 },
-    Plan { format: (3.0, 2.0), paper: 0x2C3437, inks: [0xEDEAE0, 0xC9CCC6, 0x93A09F, 0xE4B94F], tiles: 15.0, crossings: 0.1, order: -1.0 },
-    Plan { format: (3.0, 2.0), paper: 0xF4E9D8, inks: [0x234A55, 0x234A55, 0x234A55, 0x234A55], tiles: 4.0, crossings: 0.0, order: 0.0 },
-    Plan { format: (1.0, 1.0), paper: 0xF6E7C8, inks: [0xC4512D, 0xE08E3C, 0xF0B95B, 0x6B2A1D], tiles: 8.0, crossings: 0.0, order: 0.0 },
-    Plan { format: (2.0, 3.0), paper: 0xEDE6DA, inks: [0x3A3F58, 0x7E6B8F, 0xC59A9A, 0xDDA63A], tiles: 10.0, crossings: 0.0, order: 0.86 },
-    Plan { format: (4.0, 5.0), paper: 0xF5EFE4, inks: [0xA82A22, 0xA82A22, 0xA82A22, 0xA82A22], tiles: 4.0, crossings: 0.0, order: 0.0 },
-    Plan { format: (1.0, 1.0), paper: 0xF3F0E6, inks: [0x1F4E79, 0x4F8DB5, 0xA5C9D6, 0xE2B43F], tiles: 14.0, crossings: 0.2, order: 0.6 },
+    Plan {
+        format: (4.0, 5.0),
+        paper: 0xF3ECDD,
+        inks: [0x22303C, 0x5A7684, 0xB7A98C, 0xC8452F],
+        tiles: 12.0,
+        crossings: 0.0,
+        order: 0.35,
+    },
+    Plan {
+        format: (1.0, 1.0),
+        paper: 0xF2EEE4,
+        inks: [0x1C1C1E, 0x1C1C1E, 0x1C1C1E, 0x1C1C1E],
+        tiles: 6.0,
+        crossings: 0.0,
+        order: 0.0,
+    },
+    Plan {
+        format: (5.0, 4.0),
+        paper: 0xEFE7D6,
+        inks: [0x2E5D50, 0xD08A3A, 0x2B3A55, 0xB23F2E],
+        tiles: 11.0,
+        crossings: 0.5,
+        order: 0.2,
+    },
+    Plan {
+        format: (4.0, 5.0),
+        paper: 0x1E2A3A,
+        inks: [0xE7DDC4, 0xE0A13B, 0x6FA3A8, 0xD95F43],
+        tiles: 9.0,
+        crossings: 0.0,
+        order: 0.0,
+    },
+    Plan {
+        format: (3.0, 2.0),
+        paper: 0x2C3437,
+        inks: [0xEDEAE0, 0xC9CCC6, 0x93A09F, 0xE4B94F],
+        tiles: 15.0,
+        crossings: 0.1,
+        order: -1.0,
+    },
+    Plan {
+        format: (3.0, 2.0),
+        paper: 0xF4E9D8,
+        inks: [0x234A55, 0x234A55, 0x234A55, 0x234A55],
+        tiles: 4.0,
+        crossings: 0.0,
+        order: 0.0,
+    },
+    Plan {
+        format: (1.0, 1.0),
+        paper: 0xF6E7C8,
+        inks: [0xC4512D, 0xE08E3C, 0xF0B95B, 0x6B2A1D],
+        tiles: 8.0,
+        crossings: 0.0,
+        order: 0.0,
+    },
+    Plan {
+        format: (2.0, 3.0),
+        paper: 0xEDE6DA,
+        inks: [0x3A3F58, 0x7E6B8F, 0xC59A9A, 0xDDA63A],
+        tiles: 10.0,
+        crossings: 0.0,
+        order: 0.86,
+    },
+    Plan {
+        format: (4.0, 5.0),
+        paper: 0xF5EFE4,
+        inks: [0xA82A22, 0xA82A22, 0xA82A22, 0xA82A22],
+        tiles: 4.0,
+        crossings: 0.0,
+        order: 0.0,
+    },
+    Plan {
+        format: (1.0, 1.0),
+        paper: 0xF3F0E6,
+        inks: [0x1F4E79, 0x4F8DB5, 0xA5C9D6, 0xE2B43F],
+        tiles: 14.0,
+        crossings: 0.2,
+        order: 0.6,
+    },
 ];
 
 fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
@@ -79,7 +179,9 @@ struct Joined {
 
 impl Joined {
     fn new(count: usize) -> Self {
-        Self { parent: (0..count).collect() }
+        Self {
+            parent: (0..count).collect(),
+        }
     }
 
     fn root(&mut self, mut door: usize) -> usize {
@@ -116,7 +218,10 @@ impl Way {
             .map(|step| {
                 let t = step as f32 / 18.0;
                 let s = 1.0 - t;
-                self.from * (s * s * s) + b * (3.0 * s * s * t) + c * (3.0 * s * t * t) + self.to * (t * t * t)
+                self.from * (s * s * s)
+                    + b * (3.0 * s * s * t)
+                    + c * (3.0 * s * t * t)
+                    + self.to * (t * t * t)
             })
             .collect()
     }
@@ -134,7 +239,11 @@ fn weigh(ways: &[Way], joined: &mut Joined, plan: &Plan, tile: f32) -> Vec<Band>
     for way in ways {
         lengths[joined.root(way.doors.0)] += 1;
     }
-    let mut order: Vec<usize> = lengths.iter().copied().filter(|length| *length > 0).collect();
+    let mut order: Vec<usize> = lengths
+        .iter()
+        .copied()
+        .filter(|length| *length > 0)
+        .collect();
     order.sort_unstable();
     let long = order[order.len() * 78 / 100].max(6);
     ways.iter()
@@ -142,16 +251,36 @@ fn weigh(ways: &[Way], joined: &mut Joined, plan: &Plan, tile: f32) -> Vec<Band>
             let root = joined.root(way.doors.0);
             let length = lengths[root];
             if length == 4 && root % 3 != 0 || length == 3 {
-                return Band { width: tile * 0.3, ink: hex(plan.inks[3]), lines: 0 };
+                return Band {
+                    width: tile * 0.3,
+                    ink: hex(plan.inks[3]),
+                    lines: 0,
+                };
             }
             if length >= long {
-                let ink = if root % 2 == 0 { plan.inks[0] } else { plan.inks[1] };
-                return Band { width: tile * 0.56, ink: hex(ink), lines: 2 };
+                let ink = if root % 2 == 0 {
+                    plan.inks[0]
+                } else {
+                    plan.inks[1]
+                };
+                return Band {
+                    width: tile * 0.56,
+                    ink: hex(ink),
+                    lines: 2,
+                };
             }
             if length >= 5 {
-                return Band { width: tile * 0.36, ink: hex(plan.inks[1 + root % 2]), lines: 1 };
+                return Band {
+                    width: tile * 0.36,
+                    ink: hex(plan.inks[1 + root % 2]),
+                    lines: 1,
+                };
             }
-            Band { width: tile * 0.16, ink: hex(plan.inks[2]), lines: 0 }
+            Band {
+                width: tile * 0.16,
+                ink: hex(plan.inks[2]),
+                lines: 0,
+            }
         })
         .collect()
 }
@@ -211,7 +340,8 @@ fn maze(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rng)
             }
             let origin = at(area.left + x as f32 * tile, top + y as f32 * tile);
             let doors = [west(x, y), north(x, y), west(x + 1, y), north(x, y + 1)];
-            let places = [(0.0, 0.5), (0.5, 0.0), (1.0, 0.5), (0.5, 1.0)].map(|(dx, dy)| origin + at(dx, dy) * tile);
+            let places = [(0.0, 0.5), (0.5, 0.0), (1.0, 0.5), (0.5, 1.0)]
+                .map(|(dx, dy)| origin + at(dx, dy) * tile);
             let inward = [at(1.0, 0.0), at(0.0, 1.0), at(-1.0, 0.0), at(0.0, -1.0)];
             let mut order = plan.order;
             if order < 0.0 {
@@ -220,7 +350,11 @@ fn maze(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rng)
                 order += mood.at(x as f32 / 5.0, y as f32 / 5.0) * 0.7;
             }
             let ring = (x + y) % 2 == 0;
-            let turned = if rng.chance(order) { ring } else { rng.chance(0.5) };
+            let turned = if rng.chance(order) {
+                ring
+            } else {
+                rng.chance(0.5)
+            };
             let crosses = rng.chance(plan.crossings * (1.0 - order).clamp(0.0, 1.0));
             let pairs = match (crosses, turned) {
                 (true, true) => [(0, 2), (1, 3)],
@@ -230,7 +364,13 @@ fn maze(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rng)
             };
             for (index, (a, b)) in pairs.into_iter().enumerate() {
                 joined.join(doors[a], doors[b]);
-                ways.push(Way { doors: (doors[a], doors[b]), from: places[a], from_in: inward[a], to: places[b], to_in: inward[b] });
+                ways.push(Way {
+                    doors: (doors[a], doors[b]),
+                    from: places[a],
+                    from_in: inward[a],
+                    to: places[b],
+                    to_in: inward[b],
+                });
                 crossing.push(crosses && index == 1);
             }
         }
@@ -267,7 +407,9 @@ fn rooms(sheet: &mut Sheet, plan: &Plan, area: Area, rng: &mut Rng) {
                 area.left + wide * (column as f32 + 0.5 + if row % 2 == 1 { 0.5 } else { 0.0 }),
                 area.top + (area.height - used) * 0.5 + radius + row as f32 * high,
             );
-            let outward: Vec<Point> = (0..6).map(|side| Point::polar(side as f32 * std::f32::consts::FRAC_PI_3)).collect();
+            let outward: Vec<Point> = (0..6)
+                .map(|side| Point::polar(side as f32 * std::f32::consts::FRAC_PI_3))
+                .collect();
             let mut sides = [0, 1, 2, 3, 4, 5];
             // Small turns are more pleasant than long straights: mostly neighbours are joined.
             if rng.chance(0.62) {
@@ -281,7 +423,8 @@ fn rooms(sheet: &mut Sheet, plan: &Plan, area: Area, rng: &mut Rng) {
                 rng.shuffle(&mut sides);
             }
             for pair in sides.chunks_exact(2) {
-                let [from, to] = [pair[0], pair[1]].map(|side| centre + outward[side] * (wide * 0.5));
+                let [from, to] =
+                    [pair[0], pair[1]].map(|side| centre + outward[side] * (wide * 0.5));
                 ways.push(Way {
                     doors: (door_at(from), door_at(to)),
                     from,
@@ -308,17 +451,26 @@ fn nested(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rn
     let tile = area.width / columns;
     let rows = (area.height / tile).floor();
     let top = area.top + (area.height - rows * tile) * 0.5;
-    let focus: Vec<Point> = (0..if place == 5 { 3 } else { 2 }).map(|_| area.place(rng.range(0.12, 0.88), rng.range(0.12, 0.88))).collect();
+    let focus: Vec<Point> = (0..if place == 5 { 3 } else { 2 })
+        .map(|_| area.place(rng.range(0.12, 0.88), rng.range(0.12, 0.88)))
+        .collect();
     let mut levels: [Vec<(Point, f32)>; 4] = Default::default();
     let mut open: Vec<(Point, f32, usize)> = (0..(columns * rows) as usize)
         .map(|index| {
             let (x, y) = (index % columns as usize, index / columns as usize);
-            (at(area.left + x as f32 * tile, top + y as f32 * tile), tile, 0)
+            (
+                at(area.left + x as f32 * tile, top + y as f32 * tile),
+                tile,
+                0,
+            )
         })
         .collect();
     while let Some((corner, side, level)) = open.pop() {
         let middle = corner + at(side, side) * 0.5;
-        let near = focus.iter().map(|point| point.distance(middle)).fold(f32::MAX, f32::min);
+        let near = focus
+            .iter()
+            .map(|point| point.distance(middle))
+            .fold(f32::MAX, f32::min);
         let reach = [0.34, 0.2, 0.1][level.min(2)] * area.width.max(area.height);
         let split = level < 3 && rng.chance(1.0 - smoothstep(reach * 0.5, reach * 1.2, near));
         if split {
@@ -331,7 +483,11 @@ fn nested(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rn
     }
     let (ink, paper) = (hex(plan.inks[0]), sheet.paper);
     for (level, tiles) in levels.iter().enumerate() {
-        let (figure, ground) = if level % 2 == 0 { (ink, paper) } else { (paper, ink) };
+        let (figure, ground) = if level % 2 == 0 {
+            (ink, paper)
+        } else {
+            (paper, ink)
+        };
         for (corner, side) in tiles {
             winged(sheet, *corner, *side, figure, ground, rng);
         }
@@ -347,8 +503,12 @@ fn winged(sheet: &mut Sheet, corner: Point, side: f32, figure: Rgb, ground: Rgb,
     let weight = side / 3.0;
     sheet.clip_to(&tile.inset(-0.3).corners());
     match rng.below(9) {
-        0..=2 => [0, 2].into_iter().for_each(|index| sheet.circle(corners[index], side * 0.5, weight, figure)),
-        3..=5 => [1, 3].into_iter().for_each(|index| sheet.circle(corners[index], side * 0.5, weight, figure)),
+        0..=2 => [0, 2]
+            .into_iter()
+            .for_each(|index| sheet.circle(corners[index], side * 0.5, weight, figure)),
+        3..=5 => [1, 3]
+            .into_iter()
+            .for_each(|index| sheet.circle(corners[index], side * 0.5, weight, figure)),
         6 => sheet.line(&[middles[0], middles[2]], weight, figure),
         7 => {
             sheet.line(&[middles[0], middles[2]], weight, figure);
@@ -357,6 +517,10 @@ fn winged(sheet: &mut Sheet, corner: Point, side: f32, figure: Rgb, ground: Rgb,
         _ => {}
     }
     sheet.unclip();
-    middles.into_iter().for_each(|middle| sheet.disc(middle, side / 6.0, figure));
-    corners.into_iter().for_each(|corner| sheet.disc(corner, side / 3.0, ground));
+    middles
+        .into_iter()
+        .for_each(|middle| sheet.disc(middle, side / 6.0, figure));
+    corners
+        .into_iter()
+        .for_each(|corner| sheet.disc(corner, side / 3.0, ground));
 }

@@ -11,25 +11,60 @@ use super::super::{
 };
 
 /// The series.
-pub const SERIES: Series = Series {
+pub(super) const SERIES: Series = Series {
     name: "silver",
     artist: "Keiko Tanabe",
     technique: "Photogravure, silver ink on black",
     category: Category::Abstract,
     years: (2011, 2024),
     price_cents: 36_000,
-    taste: Taste { contrast_min: 0.05, entropy_min: 0.9, imbalance_max: 0.6, coverage: (0.05, 1.0) },
+    taste: Taste {
+        contrast_min: 0.05,
+        entropy_min: 0.9,
+        imbalance_max: 0.6,
+        coverage: (0.05, 1.0),
+    },
     works: [
-        work("Veil", "A cloth of light with two folds, drawn by a single point that never comes back to the same place."),
-        work("Sand Dollar", "Fivefold, like the animal, though no animal was involved: only a rule and its five reflections."),
-        work("Wing", "It looks as if it could beat. The left edge is where the point hurries, the right where it lingers."),
-        work("Halo", "Rings that are not rings: each is a cloud of crossings, thick where the paths meet."),
-        work("Ring of Glass", "A hoop of smoked glass lying on nothing, with the light from the left."),
-        work("Manta", "It came up out of the dark, showed its gilded side, and went down again."),
-        work("Snow Flower", "Six petals, each one forty million steps away from being finished."),
-        work("The Weather Itself", "The equations that taught us why the weather cannot be known, in the gold they deserve."),
-        work("Cyanotype", "Blue as a sun print of something that had lain on the beach for one tide."),
-        work("Slow Turn", "A flower of five that will not hold still, in copper."),
+        work(
+            "Veil",
+            "A cloth of light with two folds, drawn by a single point that never comes back to the same place.",
+        ),
+        work(
+            "Sand Dollar",
+            "Fivefold, like the animal, though no animal was involved: only a rule and its five reflections.",
+        ),
+        work(
+            "Wing",
+            "It looks as if it could beat. The left edge is where the point hurries, the right where it lingers.",
+        ),
+        work(
+            "Halo",
+            "Rings that are not rings: each is a cloud of crossings, thick where the paths meet.",
+        ),
+        work(
+            "Ring of Glass",
+            "A hoop of smoked glass lying on nothing, with the light from the left.",
+        ),
+        work(
+            "Manta",
+            "It came up out of the dark, showed its gilded side, and went down again.",
+        ),
+        work(
+            "Snow Flower",
+            "Six petals, each one forty million steps away from being finished.",
+        ),
+        work(
+            "The Weather Itself",
+            "The equations that taught us why the weather cannot be known, in the gold they deserve.",
+        ),
+        work(
+            "Cyanotype",
+            "Blue as a sun print of something that had lain on the beach for one tide.",
+        ),
+        work(
+            "Slow Turn",
+            "A flower of five that will not hold still, in copper.",
+        ),
     ],
     draw,
 };
@@ -64,16 +99,86 @@ const SUN_PRINT: [u32; 4] = [0x123A66, 0x4A7CA8, 0xA9C8DC, 0xF6FAF8];
 const COOL: [u32; 4] = [0x11161C, 0x47617A, 0x9DB7CB, 0xF2F8FB];
 
 const PLANS: [Plan; 10] = [
-    Plan { rule: Rule::Clifford([-1.4, 1.6, 1.0, 0.7]), format: (4.0, 5.0), ground: 0x0C0D0F, light: SILVER, glow: WARM, turn: 0.0 },
-    Plan { rule: Rule::Icon([-2.34, 2.0, 0.2, 0.1, 0.0], 5), format: (1.0, 1.0), ground: 0x0C0D0F, light: SILVER, glow: COOL, turn: -0.314 },
-    Plan { rule: Rule::DeJong([1.4, -2.3, 2.4, -2.1]), format: (5.0, 4.0), ground: 0x0C0D0F, light: SILVER, glow: WARM, turn: 0.0 },
-    Plan { rule: Rule::Icon([2.6, -2.0, 0.0, 0.5, 0.0], 5), format: (1.0, 1.0), ground: 0x0B0C10, light: COOL, glow: SILVER, turn: 0.0 },
-    Plan { rule: Rule::Svensson([1.4, 1.56, 1.4, -6.56]), format: (3.0, 2.0), ground: 0x0D0D0E, light: WARM, glow: SILVER, turn: 0.0 },
-    Plan { rule: Rule::DeJong([-2.0, -2.0, -1.2, 2.0]), format: (4.0, 5.0), ground: 0x0C0D0F, light: SILVER, glow: GOLD, turn: 1.571 },
-    Plan { rule: Rule::Icon([-2.7, 5.0, 1.5, 1.0, 0.0], 6), format: (1.0, 1.0), ground: 0x0B0D12, light: COOL, glow: SILVER, turn: 0.0 },
-    Plan { rule: Rule::Lorenz, format: (4.0, 5.0), ground: 0x0E0B08, light: GOLD, glow: WARM, turn: 0.0 },
-    Plan { rule: Rule::Clifford([1.7, 1.7, 0.6, 1.2]), format: (4.0, 5.0), ground: 0x0B2A50, light: SUN_PRINT, glow: SUN_PRINT, turn: 0.0 },
-    Plan { rule: Rule::Icon([-2.5, 5.0, -1.9, 1.0, 0.188], 5), format: (1.0, 1.0), ground: 0x0F0B09, light: COPPER, glow: GOLD, turn: 0.4 },
+    Plan {
+        rule: Rule::Clifford([-1.4, 1.6, 1.0, 0.7]),
+        format: (4.0, 5.0),
+        ground: 0x0C0D0F,
+        light: SILVER,
+        glow: WARM,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::Icon([-2.34, 2.0, 0.2, 0.1, 0.0], 5),
+        format: (1.0, 1.0),
+        ground: 0x0C0D0F,
+        light: SILVER,
+        glow: COOL,
+        turn: -0.314,
+    },
+    Plan {
+        rule: Rule::DeJong([1.4, -2.3, 2.4, -2.1]),
+        format: (5.0, 4.0),
+        ground: 0x0C0D0F,
+        light: SILVER,
+        glow: WARM,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::Icon([2.6, -2.0, 0.0, 0.5, 0.0], 5),
+        format: (1.0, 1.0),
+        ground: 0x0B0C10,
+        light: COOL,
+        glow: SILVER,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::Svensson([1.4, 1.56, 1.4, -6.56]),
+        format: (3.0, 2.0),
+        ground: 0x0D0D0E,
+        light: WARM,
+        glow: SILVER,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::DeJong([-2.0, -2.0, -1.2, 2.0]),
+        format: (4.0, 5.0),
+        ground: 0x0C0D0F,
+        light: SILVER,
+        glow: GOLD,
+        turn: 1.571,
+    },
+    Plan {
+        rule: Rule::Icon([-2.7, 5.0, 1.5, 1.0, 0.0], 6),
+        format: (1.0, 1.0),
+        ground: 0x0B0D12,
+        light: COOL,
+        glow: SILVER,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::Lorenz,
+        format: (4.0, 5.0),
+        ground: 0x0E0B08,
+        light: GOLD,
+        glow: WARM,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::Clifford([1.7, 1.7, 0.6, 1.2]),
+        format: (4.0, 5.0),
+        ground: 0x0B2A50,
+        light: SUN_PRINT,
+        glow: SUN_PRINT,
+        turn: 0.0,
+    },
+    Plan {
+        rule: Rule::Icon([-2.5, 5.0, -1.9, 1.0, 0.188], 5),
+        format: (1.0, 1.0),
+        ground: 0x0F0B09,
+        light: COPPER,
+        glow: GOLD,
+        turn: 0.4,
+    },
 ];
 
 /// A point on its way, with the third dimension that some rules need.
@@ -87,7 +192,11 @@ struct Traveller {
 impl Rule {
     fn step(self, p: Traveller) -> Traveller {
         let flat = |x: f64, y: f64| Traveller { x, y, z: 0.0 };
-        let flow = |dx: f64, dy: f64, dz: f64, dt: f64| Traveller { x: p.x + dx * dt, y: p.y + dy * dt, z: p.z + dz * dt };
+        let flow = |dx: f64, dy: f64, dz: f64, dt: f64| Traveller {
+            x: p.x + dx * dt,
+            y: p.y + dy * dt,
+            z: p.z + dz * dt,
+        };
         match self {
             Self::Clifford([a, b, c, d]) => flat(
                 (a * p.y).sin() + c * (a * p.x).cos(),
@@ -108,9 +217,17 @@ impl Rule {
                 }
                 let whole = p.x * re - p.y * im;
                 let pull = lambda + alpha * (p.x * p.x + p.y * p.y) + beta * whole;
-                flat(pull * p.x + gamma * re - omega * p.y, pull * p.y - gamma * im + omega * p.x)
+                flat(
+                    pull * p.x + gamma * re - omega * p.y,
+                    pull * p.y - gamma * im + omega * p.x,
+                )
             }
-            Self::Lorenz => flow(10.0 * (p.y - p.x), p.x * (28.0 - p.z) - p.y, p.x * p.y - 8.0 / 3.0 * p.z, 0.0012),
+            Self::Lorenz => flow(
+                10.0 * (p.y - p.x),
+                p.x * (28.0 - p.z) - p.y,
+                p.x * p.y - 8.0 / 3.0 * p.z,
+                0.0012,
+            ),
         }
     }
 
@@ -137,7 +254,11 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     let view = |p: Traveller| plan.rule.seen(p).rotated(plan.turn);
 
     // Find out how far the picture reaches, leaving out the few points that stray furthest.
-    let start = Traveller { x: 0.1 + f64::from(rng.range(0.0, 0.01)), y: 0.1, z: 0.1 };
+    let start = Traveller {
+        x: 0.1 + f64::from(rng.range(0.0, 0.01)),
+        y: 0.1,
+        z: 0.1,
+    };
     let mut point = start;
     let (mut xs, mut ys) = (Vec::new(), Vec::new());
     for step in 0..400_000 {
@@ -207,8 +328,15 @@ fn develop(sheet: &mut Sheet, plan: &Plan, count: &[u32], speed: &[f32], columns
     sheet.retouch(|point, _| {
         let (column, row) = ((point.x * scale) as usize, (point.y * scale) as usize);
         let index = row * columns + column;
-        let edge = point.x.min(point.y).min(area.width - point.x).min(area.height - point.y);
-        let Some(hits) = count.get(index).filter(|hits| **hits > 0 && column < columns) else {
+        let edge = point
+            .x
+            .min(point.y)
+            .min(area.width - point.x)
+            .min(area.height - point.y);
+        let Some(hits) = count
+            .get(index)
+            .filter(|hits| **hits > 0 && column < columns)
+        else {
             return ground.scaled(0.8 + 0.2 * smoothstep(0.0, 120.0, edge));
         };
         let tone = ((1.0 + *hits as f32 * 12.0 / white).ln() / 13f32.ln()).powf(0.72);

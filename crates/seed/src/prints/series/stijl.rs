@@ -12,41 +12,94 @@ use super::super::{
 };
 
 /// The series.
-pub const SERIES: Series = Series {
+pub(super) const SERIES: Series = Series {
     name: "stijl",
     artist: "Pieter van Oord",
     technique: "Linocut from nine blocks, oil-based ink",
     category: Category::Abstract,
     years: (1998, 2019),
     price_cents: 45_000,
-    taste: Taste { imbalance_max: 0.5, ..Taste::BROAD },
+    taste: Taste {
+        imbalance_max: 0.5,
+        ..Taste::BROAD
+    },
     works: [
-        work("Composition with a Large White", "Most of it is white. The colours keep to the edge, as guests do at a good party."),
-        work("Lozenge in Red and Grey", "A square hung by its corner. The lines stay upright all the same."),
-        work("Quarter to Six", "Arcs and bars from the drawing room of a technical school, in five flat colours."),
-        work("Rain on Canal Street", "Yellow lines with small stops of red and blue, as busy as the street is."),
-        work("Counterweight", "One heavy field low on the right, and everything else holding against it."),
-        work("Rotterdam, Rebuilt", "Tall narrow fields in ochre, slate and brick: a skyline with the sky left out."),
-        work("Loose Planes", "The black lines are gone, and the planes drift a little apart."),
-        work("Slant", "The same argument as ever, tilted by half a right angle to annoy a friend."),
-        work("Grey Composition, One Blue", "Seven greys that seem to be the same until you have looked for a while."),
-        work("Signal", "A disc among rectangles. It stops the whole picture."),
+        work(
+            "Composition with a Large White",
+            "Most of it is white. The colours keep to the edge, as guests do at a good party.",
+        ),
+        work(
+            "Lozenge in Red and Grey",
+            "A square hung by its corner. The lines stay upright all the same.",
+        ),
+        work(
+            "Quarter to Six",
+            "Arcs and bars from the drawing room of a technical school, in five flat colours.",
+        ),
+        work(
+            "Rain on Canal Street",
+            "Yellow lines with small stops of red and blue, as busy as the street is.",
+        ),
+        work(
+            "Counterweight",
+            "One heavy field low on the right, and everything else holding against it.",
+        ),
+        work(
+            "Rotterdam, Rebuilt",
+            "Tall narrow fields in ochre, slate and brick: a skyline with the sky left out.",
+        ),
+        work(
+            "Loose Planes",
+            "The black lines are gone, and the planes drift a little apart.",
+        ),
+        work(
+            "Slant",
+            "The same argument as ever, tilted by half a right angle to annoy a friend.",
+        ),
+        work(
+            "Grey Composition, One Blue",
+            "Seven greys that seem to be the same until you have looked for a while.",
+        ),
+        work(
+            "Signal",
+            "A disc among rectangles. It stops the whole picture.",
+        ),
     ],
     draw,
 };
 
 const PALETTES: [[u32; 7]; 10] = [
     // Paper, line, two quiet fields, then red, blue, yellow of each print.
-    [0xF4F0E6, 0x1B1A19, 0xEDE7DA, 0xE2DED6, 0xC2342B, 0x23458C, 0xE9BC3C],
-    [0xF4F0E8, 0x1D1C1C, 0xE6E1D8, 0xC9C7C2, 0xB93A2E, 0x8D9094, 0x3A3D42],
-    [0xF3EBDC, 0x23262B, 0xE7DAC2, 0xD8C6A5, 0xD0532F, 0x2C5D63, 0xE0A53A],
-    [0xF5F2E8, 0xE3B431, 0xF5F2E8, 0xEFEAE0, 0xBF3329, 0x2A4C93, 0xE3B431],
-    [0xF2EEE3, 0x191919, 0xEAE4D8, 0xDFE1DF, 0x23458C, 0xC2342B, 0xE6B73A],
-    [0xEFE6D4, 0x26211D, 0xE2D4BB, 0xC9B48E, 0xA4492B, 0x44535E, 0xC98A33],
-    [0xF6F1E7, 0x2A2A2A, 0xEFE8DA, 0xE5DCCB, 0xD5573B, 0x3F6C8F, 0xE8B54A],
-    [0xF3EFE5, 0x171717, 0xEAE5D9, 0xDCD9D1, 0xC7372C, 0x1F4B8A, 0xEBC043],
-    [0xECEAE5, 0x2B2C2E, 0xD9D8D4, 0xC3C3C1, 0xA9ABAC, 0x2B5596, 0x8B8E91],
-    [0xF3ECDD, 0x1C1B1A, 0xE9E0CE, 0xDAD3C6, 0xC9402C, 0x31525B, 0xD9A441],
+    [
+        0xF4F0E6, 0x1B1A19, 0xEDE7DA, 0xE2DED6, 0xC2342B, 0x23458C, 0xE9BC3C,
+    ],
+    [
+        0xF4F0E8, 0x1D1C1C, 0xE6E1D8, 0xC9C7C2, 0xB93A2E, 0x8D9094, 0x3A3D42,
+    ],
+    [
+        0xF3EBDC, 0x23262B, 0xE7DAC2, 0xD8C6A5, 0xD0532F, 0x2C5D63, 0xE0A53A,
+    ],
+    [
+        0xF5F2E8, 0xE3B431, 0xF5F2E8, 0xEFEAE0, 0xBF3329, 0x2A4C93, 0xE3B431,
+    ],
+    [
+        0xF2EEE3, 0x191919, 0xEAE4D8, 0xDFE1DF, 0x23458C, 0xC2342B, 0xE6B73A,
+    ],
+    [
+        0xEFE6D4, 0x26211D, 0xE2D4BB, 0xC9B48E, 0xA4492B, 0x44535E, 0xC98A33,
+    ],
+    [
+        0xF6F1E7, 0x2A2A2A, 0xEFE8DA, 0xE5DCCB, 0xD5573B, 0x3F6C8F, 0xE8B54A,
+    ],
+    [
+        0xF3EFE5, 0x171717, 0xEAE5D9, 0xDCD9D1, 0xC7372C, 0x1F4B8A, 0xEBC043,
+    ],
+    [
+        0xECEAE5, 0x2B2C2E, 0xD9D8D4, 0xC3C3C1, 0xA9ABAC, 0x2B5596, 0x8B8E91,
+    ],
+    [
+        0xF3ECDD, 0x1C1B1A, 0xE9E0CE, 0xDAD3C6, 0xC9402C, 0x31525B, 0xD9A441,
+    ],
 ];
 
 /// A field between lines.
@@ -71,11 +124,17 @@ impl Splitter<'_> {
             self.fields.push(Field { area });
             return;
         }
-        let mut share: f32 = self.rng.pick(&[0.22, 0.28, 0.34, 0.382, 0.618, 0.66, 0.72, 0.78]);
+        let mut share: f32 = self
+            .rng
+            .pick(&[0.22, 0.28, 0.34, 0.382, 0.618, 0.66, 0.72, 0.78]);
         if depth == 0 {
             share = self.rng.pick(&[0.27, 0.7]);
         }
-        let upright = if self.rng.chance(0.22) { area.width < area.height } else { area.width >= area.height };
+        let upright = if self.rng.chance(0.22) {
+            area.width < area.height
+        } else {
+            area.width >= area.height
+        };
         let side = if upright { area.width } else { area.height };
         if side * share.min(1.0 - share) < self.smallest * 0.55 {
             self.fields.push(Field { area });
@@ -83,14 +142,18 @@ impl Splitter<'_> {
         }
         let (first, second) = if upright {
             let x = area.width * share;
-            self.lines.push([at(area.left + x, area.top), at(area.left + x, area.bottom())]);
+            self.lines.push([
+                at(area.left + x, area.top),
+                at(area.left + x, area.bottom()),
+            ]);
             (
                 Area::new(area.left, area.top, x, area.height),
                 Area::new(area.left + x, area.top, area.width - x, area.height),
             )
         } else {
             let y = area.height * share;
-            self.lines.push([at(area.left, area.top + y), at(area.right(), area.top + y)]);
+            self.lines
+                .push([at(area.left, area.top + y), at(area.right(), area.top + y)]);
             (
                 Area::new(area.left, area.top, area.width, y),
                 Area::new(area.left, area.top + y, area.width, area.height - y),
@@ -109,15 +172,29 @@ impl Splitter<'_> {
     }
 }
 
-fn split(area: Area, depth_max: usize, smallest: f32, rng: &mut Rng) -> (Vec<Field>, Vec<[Point; 2]>) {
-    let mut splitter = Splitter { rng, depth_max, smallest, fields: Vec::new(), lines: Vec::new() };
+fn split(
+    area: Area,
+    depth_max: usize,
+    smallest: f32,
+    rng: &mut Rng,
+) -> (Vec<Field>, Vec<[Point; 2]>) {
+    let mut splitter = Splitter {
+        rng,
+        depth_max,
+        smallest,
+        fields: Vec::new(),
+        lines: Vec::new(),
+    };
     splitter.split(area, 0);
     (splitter.fields, splitter.lines)
 }
 
 /// Colours for the fields: the strong ones go to few fields of very different size, the largest stays quiet.
 fn colours(fields: &[Field], palette: &[Rgb; 7], strong_share: f32, rng: &mut Rng) -> Vec<Rgb> {
-    let total: f32 = fields.iter().map(|field| field.area.width * field.area.height).sum();
+    let total: f32 = fields
+        .iter()
+        .map(|field| field.area.width * field.area.height)
+        .sum();
     let mut order: Vec<usize> = (0..fields.len()).collect();
     let size = |index: usize| fields[index].area.width * fields[index].area.height;
     order.sort_by(|a, b| size(*b).total_cmp(&size(*a)));
@@ -150,7 +227,8 @@ fn colours(fields: &[Field], palette: &[Rgb; 7], strong_share: f32, rng: &mut Rn
 fn rolled(sheet: &mut Sheet, rng: &mut Rng) {
     let (along, across) = (Noise::new(rng.seed()), Noise::new(rng.seed()));
     sheet.retouch(|point, colour| {
-        let stroke = along.at(point.x / 240.0, point.y / 7.0) + across.at(point.x / 9.0, point.y / 260.0);
+        let stroke =
+            along.at(point.x / 240.0, point.y / 7.0) + across.at(point.x / 9.0, point.y / 260.0);
         colour.scaled(1.0 + 0.011 * stroke)
     });
     sheet.grain(1.0, rng.seed());
@@ -172,7 +250,11 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     };
     let size = format(ratio.0, ratio.1);
     // The lozenge hangs on grey paper, or its white corners would be lost.
-    let paper = if place == 1 { hex(0xD9D5CB) } else { palette[0].blend(hex(0xFFFFFF), 0.25) };
+    let paper = if place == 1 {
+        hex(0xD9D5CB)
+    } else {
+        palette[0].blend(hex(0xFFFFFF), 0.25)
+    };
     let mut sheet = Sheet::new(size, scale, paper);
     let area = sheet.area().inset(size.0.min(size.1) * 0.09);
     match place {
@@ -180,9 +262,21 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         2 => arcs(&mut sheet, area, &palette, rng),
         3 => streets(&mut sheet, area, &palette, rng),
         6 => loose(&mut sheet, area, &palette, depth, smallest, rng),
-        7 => turned(&mut sheet, &palette, depth, smallest, strong, std::f32::consts::FRAC_PI_4, rng),
+        7 => turned(
+            &mut sheet,
+            &palette,
+            depth,
+            smallest,
+            strong,
+            std::f32::consts::FRAC_PI_4,
+            rng,
+        ),
         _ => {
-            let target = if place == 5 { narrow(area, rng) } else { split(area, depth, smallest, rng) };
+            let target = if place == 5 {
+                narrow(area, rng)
+            } else {
+                split(area, depth, smallest, rng)
+            };
             plain(&mut sheet, area, target, &palette, strong, rng);
             if place == 9 {
                 let centre = area.place(0.618, 0.36);
@@ -233,7 +327,9 @@ fn narrow(area: Area, rng: &mut Rng) -> (Vec<Field>, Vec<[Point; 2]>) {
         while y < area.bottom() - 1.0 {
             let rest = area.bottom() - y;
             let step = if rest - height < 90.0 { rest } else { height };
-            fields.push(Field { area: Area::new(column.left, y, width, step) });
+            fields.push(Field {
+                area: Area::new(column.left, y, width, step),
+            });
             y += step;
             if y < area.bottom() - 1.0 {
                 lines.push([at(x, y), at(x + width, y)]);
@@ -249,7 +345,15 @@ fn narrow(area: Area, rng: &mut Rng) -> (Vec<Field>, Vec<[Point; 2]>) {
 }
 
 /// A square hung by its corner: the window is turned, or what is seen through it.
-fn turned(sheet: &mut Sheet, palette: &[Rgb; 7], depth: usize, smallest: f32, strong: f32, tilt: f32, rng: &mut Rng) {
+fn turned(
+    sheet: &mut Sheet,
+    palette: &[Rgb; 7],
+    depth: usize,
+    smallest: f32,
+    strong: f32,
+    tilt: f32,
+    rng: &mut Rng,
+) {
     let centre = sheet.area().centre();
     let reach = if tilt == 0.0 { 790.0 } else { 1100.0 };
     let area = Area::new(centre.x - reach, centre.y - reach, reach * 2.0, reach * 2.0);
@@ -257,7 +361,14 @@ fn turned(sheet: &mut Sheet, palette: &[Rgb; 7], depth: usize, smallest: f32, st
     let fills = colours(&fields, palette, strong, rng);
     let turn = |point: Point| centre + (point - centre).rotated(tilt);
     let window: Vec<Point> = if tilt == 0.0 {
-        [at(0.0, -reach), at(reach, 0.0), at(0.0, reach), at(-reach, 0.0)].map(|p| centre + p).to_vec()
+        [
+            at(0.0, -reach),
+            at(reach, 0.0),
+            at(0.0, reach),
+            at(-reach, 0.0),
+        ]
+        .map(|p| centre + p)
+        .to_vec()
     } else {
         sheet.area().inset(160.0).corners().to_vec()
     };
@@ -278,10 +389,17 @@ fn arcs(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
     let cell = area.width / COLUMNS as f32;
     let rows = (area.height / cell) as usize;
     let top = area.top + (area.height - rows as f32 * cell) * 0.5;
-    let tones = [palette[0], palette[2], palette[3], palette[4], palette[5], palette[6], palette[1]];
+    let tones = [
+        palette[0], palette[2], palette[3], palette[4], palette[5], palette[6], palette[1],
+    ];
     for row in 0..rows {
         for column in 0..COLUMNS {
-            let tile = Area::new(area.left + column as f32 * cell, top + row as f32 * cell, cell, cell);
+            let tile = Area::new(
+                area.left + column as f32 * cell,
+                top + row as f32 * cell,
+                cell,
+                cell,
+            );
             let ground = tones[rng.below(4)];
             sheet.block(tile, ground);
             let corners = tile.corners();
@@ -315,7 +433,14 @@ fn arcs(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
                 }
                 4 => {
                     let side = rng.below(4);
-                    sheet.fill(&[corners[side], corners[(side + 1) % 4], corners[(side + 2) % 4]], third);
+                    sheet.fill(
+                        &[
+                            corners[side],
+                            corners[(side + 1) % 4],
+                            corners[(side + 2) % 4],
+                        ],
+                        third,
+                    );
                 }
                 _ => {}
             }
@@ -338,12 +463,25 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
         rows
     };
     let (columns, rows) = (pick_rows(rng), pick_rows(rng));
-    let tile = |x: usize, y: usize| Area::new(area.left + x as f32 * unit, area.top + y as f32 * unit, unit, unit);
+    let tile = |x: usize, y: usize| {
+        Area::new(
+            area.left + x as f32 * unit,
+            area.top + y as f32 * unit,
+            unit,
+            unit,
+        )
+    };
     for column in &columns {
-        sheet.block(Area::new(tile(*column, 0).left, area.top, unit, area.height), palette[6]);
+        sheet.block(
+            Area::new(tile(*column, 0).left, area.top, unit, area.height),
+            palette[6],
+        );
     }
     for row in &rows {
-        sheet.block(Area::new(area.left, tile(0, *row).top, area.width, unit), palette[6]);
+        sheet.block(
+            Area::new(area.left, tile(0, *row).top, area.width, unit),
+            palette[6],
+        );
     }
     // A few plots between the streets are built on.
     for _ in 0..13 {
@@ -354,7 +492,12 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
             continue;
         }
         let corner = tile(left, upper);
-        let plot = Area::new(corner.left, corner.top, (right - left) as f32 * unit, (lower - upper) as f32 * unit);
+        let plot = Area::new(
+            corner.left,
+            corner.top,
+            (right - left) as f32 * unit,
+            (lower - upper) as f32 * unit,
+        );
         let colour = palette[4 + rng.below(3)];
         sheet.block(plot, colour);
         if plot.width > unit * 3.0 && plot.height > unit * 3.0 {
@@ -364,10 +507,18 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
     for step in 0..50 {
         for (lines, upright) in [(&columns, true), (&rows, false)] {
             for line in lines {
-                let crossing = if upright { rows.contains(&step) } else { columns.contains(&step) };
+                let crossing = if upright {
+                    rows.contains(&step)
+                } else {
+                    columns.contains(&step)
+                };
                 if rng.chance(if crossing { 0.85 } else { 0.2 }) {
                     let colour = palette[rng.pick(&[3, 4, 5, 4, 5, 3])];
-                    let place = if upright { tile(*line, step) } else { tile(step, *line) };
+                    let place = if upright {
+                        tile(*line, step)
+                    } else {
+                        tile(step, *line)
+                    };
                     sheet.block(place, colour);
                 }
             }
@@ -376,7 +527,14 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
 }
 
 /// Planes without lines, each a little smaller than its place.
-fn loose(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], depth: usize, smallest: f32, rng: &mut Rng) {
+fn loose(
+    sheet: &mut Sheet,
+    area: Area,
+    palette: &[Rgb; 7],
+    depth: usize,
+    smallest: f32,
+    rng: &mut Rng,
+) {
     let (fields, _) = split(area, depth, smallest, rng);
     let fills = colours(&fields, palette, 0.6, rng);
     for (field, fill) in fields.iter().zip(fills) {

@@ -14,25 +14,59 @@ use super::super::{
 };
 
 /// The series.
-pub const SERIES: Series = Series {
+pub(super) const SERIES: Series = Series {
     name: "strata",
     artist: "Marguerite Aubry",
     technique: "Colour lithograph from four stones",
     category: Category::Nature,
     years: (2009, 2022),
     price_cents: 38_000,
-    taste: Taste { contrast_min: 0.06, imbalance_max: 0.5, ..Taste::BROAD },
+    taste: Taste {
+        contrast_min: 0.06,
+        imbalance_max: 0.5,
+        ..Taste::BROAD
+    },
     works: [
-        work("Quarry Wall, Morning", "Ten thousand years to a finger's breadth, in ochre and cream."),
-        work("Blue Agate", "A pebble from a river bed, sawn in half. Nobody had seen the inside before."),
-        work("Anticline", "What was flat has been folded like a blanket, by a continent that was in no hurry."),
-        work("Three Faults", "The same layers four times, each time a step lower."),
-        work("Malachite", "Green rings round many centres; where two families of rings meet, neither gives way."),
-        work("Portoro", "Black marble from the Gulf of Poets, with its one extravagance: gold."),
-        work("Carnelian Pair", "Two halves that were one stone. They do not quite match, as halves never do."),
-        work("Rose Onyx", "Thin curtains of pink and milk, held against a window."),
-        work("Picture Jasper", "Some stones draw their own landscapes. This one drew a desert with hills."),
-        work("Lapis, after the Illuminators", "The blue that cost more than gold, and the gold that grows in it."),
+        work(
+            "Quarry Wall, Morning",
+            "Ten thousand years to a finger's breadth, in ochre and cream.",
+        ),
+        work(
+            "Blue Agate",
+            "A pebble from a river bed, sawn in half. Nobody had seen the inside before.",
+        ),
+        work(
+            "Anticline",
+            "What was flat has been folded like a blanket, by a continent that was in no hurry.",
+        ),
+        work(
+            "Three Faults",
+            "The same layers four times, each time a step lower.",
+        ),
+        work(
+            "Malachite",
+            "Green rings round many centres; where two families of rings meet, neither gives way.",
+        ),
+        work(
+            "Portoro",
+            "Black marble from the Gulf of Poets, with its one extravagance: gold.",
+        ),
+        work(
+            "Carnelian Pair",
+            "Two halves that were one stone. They do not quite match, as halves never do.",
+        ),
+        work(
+            "Rose Onyx",
+            "Thin curtains of pink and milk, held against a window.",
+        ),
+        work(
+            "Picture Jasper",
+            "Some stones draw their own landscapes. This one drew a desert with hills.",
+        ),
+        work(
+            "Lapis, after the Illuminators",
+            "The blue that cost more than gold, and the gold that grows in it.",
+        ),
     ],
     draw,
 };
@@ -55,23 +89,37 @@ impl Layers {
             let pack = (index as f32 * 0.7).sin() * 0.8;
             bounds.push(bounds[index] + (rng.normal() * 0.75 + pack).exp());
             place += rng.range(0.12, 0.5) * if rng.chance(0.5) { 1.0 } else { -1.0 };
-            place = if !(0.0..=1.0).contains(&place) { rng.unit() } else { place };
+            place = if !(0.0..=1.0).contains(&place) {
+                rng.unit()
+            } else {
+                place
+            };
             colours.push(ramp.at(place));
         }
         let total = bounds[count];
         bounds.iter_mut().for_each(|bound| *bound /= total);
-        Self { bounds, colours, seam, fine: Noise::new(rng.seed()) }
+        Self {
+            bounds,
+            colours,
+            seam,
+            fine: Noise::new(rng.seed()),
+        }
     }
 
     /// The colour at `depth` (any number: the layers repeat, mirrored), `blur` wide at its edges.
     fn at(&self, depth: f32, blur: f32) -> Rgb {
         let turn = depth.rem_euclid(2.0);
         let depth = if turn > 1.0 { 2.0 - turn } else { turn };
-        let index = self.bounds.partition_point(|bound| *bound <= depth).clamp(1, self.colours.len()) - 1;
+        let index = self
+            .bounds
+            .partition_point(|bound| *bound <= depth)
+            .clamp(1, self.colours.len())
+            - 1;
         let (low, high) = (self.bounds[index], self.bounds[index + 1]);
         let inner = (depth - low) / (high - low);
         let count = self.colours.len() as f32;
-        let lamina = self.fine.at(depth * count * 5.0, 0.5) * 0.05 + self.fine.at(depth * count * 17.0, 7.5) * 0.03;
+        let lamina = self.fine.at(depth * count * 5.0, 0.5) * 0.05
+            + self.fine.at(depth * count * 17.0, 7.5) * 0.03;
         let base = self.colours[index].scaled(0.97 + 0.09 * inner + lamina);
         let edge = 1.0 - smoothstep(0.0, blur, (depth - low).min(high - depth));
         base.blend(self.seam, edge * 0.45)
@@ -92,11 +140,23 @@ const PALETTES: [&[u32]; 10] = [
 ];
 
 const SEAMS: [u32; 10] = [
-    0x5A3B26, 0x123152, 0x25282A, 0x4E1D1A, 0x06261D, 0x2A2A2E, 0x4A150D, 0xFFF8F2, 0x3C271D, 0x0C1440,
+    0x5A3B26, 0x123152, 0x25282A, 0x4E1D1A, 0x06261D, 0x2A2A2E, 0x4A150D, 0xFFF8F2, 0x3C271D,
+    0x0C1440,
 ];
 
 fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
-    let ratio = [(3.0, 2.0), (4.0, 5.0), (4.0, 5.0), (5.0, 4.0), (1.0, 1.0), (2.0, 3.0), (3.0, 2.0), (2.0, 3.0), (16.0, 10.0), (4.0, 5.0)][place];
+    let ratio = [
+        (3.0, 2.0),
+        (4.0, 5.0),
+        (4.0, 5.0),
+        (5.0, 4.0),
+        (1.0, 1.0),
+        (2.0, 3.0),
+        (3.0, 2.0),
+        (2.0, 3.0),
+        (16.0, 10.0),
+        (4.0, 5.0),
+    ][place];
     let size = format(ratio.0, ratio.1);
     let mut sheet = Sheet::new(size, scale, hex(0xF5F1E9));
     let area = sheet.area().inset(size.0.min(size.1) * 0.09);
@@ -108,12 +168,28 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         tones,
     };
     match place {
-        1 => agate(&mut sheet, &stone, area.centre(), area.width * 0.49, 1.18, 34, rng),
+        1 => agate(
+            &mut sheet,
+            &stone,
+            area.centre(),
+            area.width * 0.49,
+            1.18,
+            34,
+            rng,
+        ),
         4 => malachite(&mut sheet, &stone, area, rng),
         5 | 9 => veined(&mut sheet, &stone, area, place == 5, rng),
         6 => {
             for (x, lean) in [(0.255, 1.0), (0.745, -1.0)] {
-                agate(&mut sheet, &stone, area.place(x, 0.5), area.width * 0.225, 1.2 + 0.05 * lean, 26, rng);
+                agate(
+                    &mut sheet,
+                    &stone,
+                    area.place(x, 0.5),
+                    area.width * 0.225,
+                    1.2 + 0.05 * lean,
+                    26,
+                    rng,
+                );
             }
         }
         _ => layered(&mut sheet, &stone, area, place, rng),
@@ -140,10 +216,15 @@ impl Stone {
     /// A point pushed about by noise, and that again by noise.
     fn warped(&self, point: Point, size: f32, amount: f32) -> Point {
         let (x, y) = (point.x / size, point.y / size);
-        let first = at(self.warp.fractal(x, y, 3), self.warp.fractal(x + 31.7, y + 11.3, 3));
+        let first = at(
+            self.warp.fractal(x, y, 3),
+            self.warp.fractal(x + 31.7, y + 11.3, 3),
+        );
         let second = at(
-            self.warp.fractal(x + first.x * 1.6 + 3.1, y + first.y * 1.6, 4),
-            self.warp.fractal(x + first.x * 1.6, y + first.y * 1.6 + 57.2, 4),
+            self.warp
+                .fractal(x + first.x * 1.6 + 3.1, y + first.y * 1.6, 4),
+            self.warp
+                .fractal(x + first.x * 1.6, y + first.y * 1.6 + 57.2, 4),
         );
         point + second * amount
     }
@@ -165,7 +246,10 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
     let length = if place == 7 { area.width } else { area.height };
     let cuts: Vec<(Point, Point, f32)> = (0..faults)
         .map(|index| {
-            let foot = area.place((index as f32 + rng.range(0.7, 1.2)) / (faults as f32 + 0.6), 0.5);
+            let foot = area.place(
+                (index as f32 + rng.range(0.7, 1.2)) / (faults as f32 + 0.6),
+                0.5,
+            );
             let lean = rng.range(-0.35, 0.35);
             (foot, Point::polar(lean), rng.range(0.10, 0.2) * area.height)
         })
@@ -189,7 +273,10 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
         let bend = run.sin() * fold + (run * 2.3 + 1.0).sin() * fold * 0.25;
         let mut depth = (soft.dot(across) + bend) / length;
         if place == 8 {
-            depth = (point.y - area.top + (soft.y - point.y) * (0.25 + (point.y - area.top) / area.height) + bend * 0.6) / length;
+            depth = (point.y - area.top
+                + (soft.y - point.y) * (0.25 + (point.y - area.top) / area.height)
+                + bend * 0.6)
+                / length;
         }
         let colour = layers.at(depth.abs(), 0.0014);
         Some(stone.speckled(colour, point).scaled(0.35 + 0.65 * crack))
@@ -202,14 +289,24 @@ fn picture_jasper(layers: &mut Layers) {
     for (index, colour) in layers.colours.iter_mut().enumerate() {
         let middle = (layers.bounds[index] + layers.bounds[index + 1]) * 0.5;
         let pale = 1.0 - smoothstep(0.22, 0.45, middle);
-        *colour = colour.mix(hex(0xEBD6AE), pale * 0.86).mix(hex(0x4A3024), smoothstep(0.45, 1.0, middle) * 0.45);
+        *colour = colour
+            .mix(hex(0xEBD6AE), pale * 0.86)
+            .mix(hex(0x4A3024), smoothstep(0.45, 1.0, middle) * 0.45);
         if index == total / 2 {
             *colour = hex(0x6E2F22);
         }
     }
 }
 
-fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: f32, count: usize, rng: &mut Rng) {
+fn agate(
+    sheet: &mut Sheet,
+    stone: &Stone,
+    centre: Point,
+    radius: f32,
+    stretch: f32,
+    count: usize,
+    rng: &mut Rng,
+) {
     let layers = Layers::new(count, &stone.tones, stone.seam, rng);
     let corners: Vec<f32> = (0..11).map(|_| rng.range(0.86, 1.03)).collect();
     let outline = |grow: f32, shift: Point| {
@@ -225,7 +322,10 @@ fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: 
     };
     for step in 0..14 {
         let share = step as f32 / 13.0;
-        sheet.fill(&outline(1.035 - share * 0.04, at(10.0, 16.0)), hex(0x3A332B).thin(0.022));
+        sheet.fill(
+            &outline(1.035 - share * 0.04, at(10.0, 16.0)),
+            hex(0x3A332B).thin(0.022),
+        );
     }
     let shape = outline(1.0, Point::default());
     // How far the rind lies from the centre, for each of 720 directions.
@@ -234,7 +334,10 @@ fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: 
             .iter()
             .map(|point| {
                 let offset = *point - centre;
-                ((offset.y.atan2(offset.x) / TAU).rem_euclid(1.0), offset.length())
+                (
+                    (offset.y.atan2(offset.x) / TAU).rem_euclid(1.0),
+                    offset.length(),
+                )
             })
             .collect();
         list.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -242,7 +345,10 @@ fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: 
             .map(|step| {
                 let angle = step as f32 / 720.0;
                 let next = list.partition_point(|entry| entry.0 < angle);
-                let (high, low) = (list[next % list.len()], list[(next + list.len() - 1) % list.len()]);
+                let (high, low) = (
+                    list[next % list.len()],
+                    list[(next + list.len() - 1) % list.len()],
+                );
                 (high.1 + low.1) * 0.5
             })
             .collect()
@@ -250,7 +356,12 @@ fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: 
     let heart = at(rng.range(-0.14, 0.14), rng.range(-0.12, 0.12)) * radius;
     let geode = rng.range(0.2, 0.3);
     sheet.clip_to(&shape);
-    let bounds = Area::new(centre.x - radius * 1.1, centre.y - radius * 1.4, radius * 2.2, radius * 2.8);
+    let bounds = Area::new(
+        centre.x - radius * 1.1,
+        centre.y - radius * 1.4,
+        radius * 2.2,
+        radius * 2.8,
+    );
     let inside_shape = |point: Point| {
         let offset = point - centre;
         let angle = (offset.y.atan2(offset.x) / TAU).rem_euclid(1.0) * 720.0;
@@ -266,17 +377,27 @@ fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: 
         let soft = stone.warped(point, 420.0, radius * 0.32 * (1.0 - rim * rim * 0.85));
         let pulled = soft - heart * (1.0 - rim);
         let depth = inside_shape(pulled).min(1.0);
-        let crust = smoothstep(0.955, 0.985, rim + stone.detail.at(point.x / 22.0, point.y / 22.0) * 0.012);
+        let crust = smoothstep(
+            0.955,
+            0.985,
+            rim + stone.detail.at(point.x / 22.0, point.y / 22.0) * 0.012,
+        );
         if depth < geode {
             // A hollow lined with crystals.
             let (x, y) = (point.x / 30.0, point.y / 30.0);
             let facet = stone.detail.ridges(x, y, 2);
             let dark = smoothstep(geode, 0.02, depth);
-            let crystal = stone.tones[0].mix(hex(0xFFFFFF), 0.4).blend(stone.seam, 0.25 + dark * 0.6);
+            let crystal = stone.tones[0]
+                .mix(hex(0xFFFFFF), 0.4)
+                .blend(stone.seam, 0.25 + dark * 0.6);
             return Some(crystal.scaled(0.62 + 0.55 * facet));
         }
         let colour = layers.at((1.0 - depth) / (1.0 - geode), 0.003);
-        Some(stone.speckled(colour, point).blend(stone.seam.scaled(0.8), crust * 0.85))
+        Some(
+            stone
+                .speckled(colour, point)
+                .blend(stone.seam.scaled(0.8), crust * 0.85),
+        )
     });
     sheet.unclip();
 }
@@ -284,7 +405,12 @@ fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: 
 fn malachite(sheet: &mut Sheet, stone: &Stone, area: Area, rng: &mut Rng) {
     let layers = Layers::new(30, &stone.tones, stone.seam, rng);
     let centres: Vec<(Point, f32)> = (0..13)
-        .map(|_| (area.place(rng.range(-0.1, 1.1), rng.range(-0.1, 1.1)), rng.range(0.0, 190.0)))
+        .map(|_| {
+            (
+                area.place(rng.range(-0.1, 1.1), rng.range(-0.1, 1.1)),
+                rng.range(0.0, 190.0),
+            )
+        })
         .collect();
     sheet.shade(area, 2, |point| {
         let soft = stone.warped(point, 520.0, 90.0);
@@ -315,16 +441,30 @@ fn veined(sheet: &mut Sheet, stone: &Stone, area: Area, black: bool, rng: &mut R
         let base = stone.speckled(ramp.at(body), point);
         let wide = 1.0 - stone.warp.at(soft.x / 900.0 + 9.0, soft.y / 210.0).abs();
         let thin = 1.0 - stone.detail.at(soft.x / 420.0, soft.y / 120.0 + 5.0).abs();
-        let patch = smoothstep(-0.15, 0.35, stone.warp.fractal(point.x / 700.0 + 70.0, point.y / 700.0, 2));
+        let patch = smoothstep(
+            -0.15,
+            0.35,
+            stone
+                .warp
+                .fractal(point.x / 700.0 + 70.0, point.y / 700.0, 2),
+        );
         let lustre = stone.detail.fractal(point.x / 40.0, point.y / 40.0, 3) * 0.35 + 0.55;
         if black {
-            let vein = smoothstep(0.94, 0.99, wide) * patch + smoothstep(0.965, 0.998, thin) * 0.8 * patch;
+            let vein =
+                smoothstep(0.94, 0.99, wide) * patch + smoothstep(0.965, 0.998, thin) * 0.8 * patch;
             let milk = smoothstep(0.985, 1.0, wide) * 0.3;
             return Some(base.blend(gold.at(lustre + milk), vein.min(1.0)));
         }
         let calcite = smoothstep(0.93, 1.0, thin) * 0.6 * (1.0 - patch);
         let fleck = stone.detail.fractal(point.x / 26.0, point.y / 26.0, 3);
-        let pyrite = smoothstep(0.34, 0.42, fleck + (0.34 * smoothstep(0.86, 1.0, wide) - 0.08) * patch);
-        Some(base.blend(hex(0xD8DDEA), calcite).blend(gold.at(lustre), pyrite))
+        let pyrite = smoothstep(
+            0.34,
+            0.42,
+            fleck + (0.34 * smoothstep(0.86, 1.0, wide) - 0.08) * patch,
+        );
+        Some(
+            base.blend(hex(0xD8DDEA), calcite)
+                .blend(gold.at(lustre), pyrite),
+        )
     });
 }
