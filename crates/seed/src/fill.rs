@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Fills the shop, and goes on where an earlier start was cut off. Returns the demo customer's id.
 pub async fn run(access: &Access, inventory: &Cluster, users: &Shards) -> Result<i64> {
     let catalogue: Vec<Print> = prints::catalogue().collect();
-    patiently(|| hang_labels(inventory, &catalogue))
+    patiently(|| write_catalogue(inventory, &catalogue))
         .await
         .context("writing the catalogue")?;
     info!(products = catalogue.len(), "The catalogue is written");
@@ -74,7 +74,7 @@ where
 }
 
 /// Categories, products and stock; what exists stays as it is.
-async fn hang_labels(inventory: &Cluster, catalogue: &[Print]) -> Result<(), DbError> {
+pub async fn write_catalogue(inventory: &Cluster, catalogue: &[Print]) -> Result<(), DbError> {
     let mut conn = inventory.write().await?;
     let last = i64::from(prints::PRINT_COUNT);
     let missing = last - queries::products::count_up_to(&mut conn, last).await?;

@@ -258,3 +258,63 @@ pub fn to_jpeg(pixmap: &Pixmap) -> Result<Vec<u8>, image::ImageError> {
     )?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_print_has_words_of_its_own() {
+        let prints: Vec<Print> = catalogue().collect();
+        assert_eq!(prints.len(), 120);
+        let titles: HashSet<_> = prints.iter().map(|print| print.title).collect();
+        let texts: HashSet<_> = prints.iter().map(|print| print.description).collect();
+        assert_eq!((titles.len(), texts.len()), (120, 120));
+    }
+
+    #[test]
+    fn any_stretch_of_the_catalogue_is_a_mixed_wall() {
+        let prints: Vec<Print> = catalogue().collect();
+        for wall in prints.windows(SERIES.len()) {
+            let artists: HashSet<_> = wall.iter().map(|print| print.artist).collect();
+            assert_eq!(artists.len(), SERIES.len(), "from print {}", wall[0].number);
+        }
+    }
+
+    #[test]
+    fn scarce_prints_cost_more_than_open_editions_of_the_same_artist() {
+        let prints: Vec<Print> = catalogue().collect();
+        for open in prints.iter().filter(|print| matches!(print.edition, Edition::Open(_))) {
+            for other in prints.iter().filter(|print| print.artist == open.artist) {
+                if let Edition::Limited(copies) = other.edition {
+                    assert!((10..=300).contains(&copies));
+                    assert!(other.price_cents > open.price_cents, "{} and {}", other.title, open.title);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_print_is_the_same_each_time_it_is_drawn() {
+        for number in 1..=SERIES.len() as u32 {
+            assert_eq!(draw(number, 120).data(), draw(number, 120).data(), "print {number}");
+        }
+    }
+
+    #[test]
+    fn a_proof_shows_the_picture_of_the_edition() {
+        // The same print at two sizes has the same proportions and nearly the same lightness.
+        for number in 1..=SERIES.len() as u32 {
+            let (small, large) = (draw(number, 150), draw(number, 450));
+            let shape = |picture: &Pixmap| picture.width() as f32 / picture.height() as f32;
+            assert!((shape(&small) - shape(&large)).abs() < 0.02, "print {number}");
+            let light = |picture: &Pixmap| {
+                let sum: f64 = picture.pixels().iter().map(|pixel| f64::from(pixel.green())).sum();
+                sum / f64::from(picture.width() * picture.height())
+            };
+            assert!((light(&small) - light(&large)).abs() < 12.0, "print {number}");
+        }
+    }
+}
