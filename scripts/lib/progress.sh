@@ -27,7 +27,7 @@ with_progress() {
   # A build outlives an impatient Ctrl-C otherwise.
   trap 'kill "$pid" 2>/dev/null; end_progress; exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
-    last_line=$(tail -c 400 "$log" | tr '\r' '\n' | grep -v '^ *$' | tail -n 1)
+    last_line=$(tail -c 400 "$log" | tr '\r' '\n' | grep -a -v '^ *$' | tail -n 1) || true
     show_progress "$(format_seconds $((SECONDS - started))) ${last_line:-}"
     sleep 1
   done
