@@ -34,6 +34,24 @@ project_containers() {
 
 is_one_shot() { case "$1" in secrets | objects-setup | migrate | seed) true ;; *) false ;; esac }
 
+networks_of() {
+  case "$1" in
+    gateway) echo public ;;
+    balancer | edge) echo web ;;
+    inventory | user | photo-worker) echo web data ;;
+    *) echo data ;;
+  esac
+}
+
+# `missing_networks SERVICE CONTAINER`: those that it should be on and was cut off from.
+missing_networks() {
+  local attached network
+  attached=$(docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$2")
+  for network in $(networks_of "$1"); do
+    grep -qx "${COMPOSE_PROJECT_NAME}_$network" <<<"$attached" || echo "$network"
+  done
+}
+
 # Keeps the subnet of a stack that exists; else takes the first whose addresses neither Docker nor this machine uses.
 choose_subnet() {
   local existing taken octet
