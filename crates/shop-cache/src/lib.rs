@@ -16,6 +16,7 @@ mod remote;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -93,10 +94,20 @@ impl Cache {
         E: From<CacheOverloaded>,
     {
         let started = Instant::now();
-        let (entry, result) = self.find(key, after, load).await?;
+        // What the source took is its own hop, not the cache's.
+        let loading_us = AtomicU64::new(0);
+        let timed_load = || async {
+            let load_started = Instant::now();
+            let loaded = load().await;
+            let elapsed_us = u64::try_from(load_started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            loading_us.store(elapsed_us, Ordering::Relaxed);
+            loaded
+        };
+        let (entry, result) = self.find(key, after, timed_load).await?;
         metrics::counter!("cache_requests_total", "namespace" => K::NAMESPACE, "result" => result)
             .increment(1);
-        timing::record("cache", result, started.elapsed());
+        let loading = Duration::from_micros(loading_us.load(Ordering::Relaxed));
+        timing::record("cache", result, started.elapsed().saturating_sub(loading));
         Ok(entry.value::<K>())
     }
 

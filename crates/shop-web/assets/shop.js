@@ -120,7 +120,7 @@
       const hit = entry.serverTiming.find(({ name }) => name === "cache")?.description;
       const age = entry.serverTiming.find(({ name }) => name === "age")?.description;
       const way = origin === location.origin ? "from the shop itself" : edge ?? "the edge did not say";
-      const kept = entry.transferSize === 0 && entry.duration < 5 ? "kept by the browser" : [hit, age && `${age} s old`].filter(Boolean).join(", ");
+      const kept = entry.transferSize === 0 && entry.duration < 5 ? "kept by the browser" : [hit, hit === "hit" && age && `${age} s old`].filter(Boolean).join(", ");
       return row(pathname.replace("/photos/", "picture "), way, kept, milliseconds(entry.duration));
     });
 
@@ -140,7 +140,11 @@
       const timing = (name) => page.serverTiming.find((entry) => entry.name === name)?.description;
       const failedOver = document.querySelectorAll("[data-failed-over]").length;
       const table = make("table", { class: "number" });
-      if (timing("trace")) table.append(row("Trace", timing("trace")));
+      if (timing("trace")) {
+        const trace = row("Trace", timing("trace"));
+        trace.lastChild.colSpan = 3;
+        table.append(trace);
+      }
       for (const { words, own } of hops) table.append(row(words, milliseconds(own)));
       table.append(...pictureRows());
       one(".anatomy-more", strip).replaceChildren(table, make("p", {}, failedOver
