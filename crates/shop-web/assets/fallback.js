@@ -41,7 +41,9 @@
   }, true);
 
   // Fonts are asked for by the style, whose failures no element hears of.
-  document.fonts?.addEventListener("loadingerror", () => {
+  // The families that stand in meanwhile are the machine's own, and may be missing.
+  document.fonts?.addEventListener("loadingerror", ({ fontfaces }) => {
+    if (!fontfaces.some(({ family }) => family.includes("Shop"))) return;
     const style = document.querySelector('link[rel="stylesheet"]');
     if (style && isFromElsewhere(style)) again(style);
   });
