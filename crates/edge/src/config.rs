@@ -83,7 +83,11 @@ pub struct Config {
     #[arg(long, env = "STALE_IF_UNREACHABLE_SECONDS", default_value_t = 86_400)]
     pub stale_if_unreachable_seconds: u64,
 
-    /// How long requests may take to finish after SIGTERM, in seconds.
+    /// For how long after SIGTERM clients are told by their next answer to connect anew, in milliseconds.
+    #[arg(long, env = "DRAIN_NOTICE_MS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub drain_notice_ms: u64,
+
+    /// How long requests may take to finish after that, in seconds.
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 20)]
     pub drain_seconds: u64,
 }

@@ -69,6 +69,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let limits = Limits::new(
         config.connections_max,
+        Duration::from_millis(config.drain_notice_ms),
         Duration::from_secs(config.drain_seconds),
     );
     let ready = Arc::new(AtomicBool::new(true));

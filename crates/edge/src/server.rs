@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,16 +29,18 @@ const BUFFER_BYTES_MAX: usize = 16 * 1024;
 pub struct Limits {
     places: Arc<Semaphore>,
     open: Arc<AtomicUsize>,
-    /// How long requests may take to finish once shutting down.
-    pub drain: Duration,
+    drain: Duration,
+    notice: Duration,
 }
 
 impl Limits {
-    /// At most so many connections.
-    pub fn new(connections_max: usize, drain: Duration) -> Self {
+    /// At most so many connections. When the process shuts down, connections are told to go elsewhere for as long as
+    /// `notice`, and whatever is under way then may take as long as `drain`.
+    pub fn new(connections_max: usize, notice: Duration, drain: Duration) -> Self {
         Self {
             places: Arc::new(Semaphore::new(connections_max)),
             open: Arc::default(),
+            notice,
             drain,
         }
     }
@@ -69,16 +73,17 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
         };
         let (app, shutdown, open) = (Arc::clone(&app), shutdown.clone(), Arc::clone(&limits.open));
+        let notice = limits.notice;
         connections.spawn(async move {
             open.fetch_add(1, Ordering::Relaxed);
-            converse(accepted, app, shutdown).await;
+            converse(accepted, app, shutdown, notice).await;
             open.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
     }
     drop(listeners);
     connections.close();
-    if tokio::time::timeout(limits.drain, connections.wait())
+    if tokio::time::timeout(limits.notice + limits.drain, connections.wait())
         .await
         .is_err()
     {
@@ -89,13 +94,27 @@ pub async fn serve(
     }
 }
 
-async fn converse(accepted: Accepted, app: Arc<App>, shutdown: CancellationToken) {
+async fn converse(
+    accepted: Accepted,
+    app: Arc<App>,
+    shutdown: CancellationToken,
+    notice: Duration,
+) {
     let Accepted { stream, gone, .. } = accepted;
     // The kernel watches over a client that stops reading; a deadline for the whole answer would punish slow lines.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_TIMEOUT));
+    let closing = shutdown.clone();
     let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(handle(app, request).await) }
+        let (app, closing) = (Arc::clone(&app), closing.clone());
+        async move {
+            let mut response = handle(app, request).await;
+            if closing.is_cancelled() {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -108,7 +127,14 @@ async fn converse(accepted: Accepted, app: Arc<App>, shutdown: CancellationToken
         // Errors here are the client's: it went away, or it doesn't speak HTTP.
         _ = connection.as_mut() => return,
         () = gone.cancelled() => return,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = shutdown.cancelled() => {}
+    }
+    // To close an idle connection at once would cross the next request on its way here. A client that is told so with
+    // an answer goes elsewhere without a loss; only who stays silent is closed.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = gone.cancelled() => return,
+        () = tokio::time::sleep(notice) => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         _ = connection => {}

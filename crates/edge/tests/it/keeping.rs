@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::world::{Edge, Origin, Page, eventually, world};
 
 const FOREVER: &str = "public, max-age=31536000, immutable";
@@ -195,6 +197,33 @@ async fn a_request_under_way_is_finished_before_the_process_ends() {
     origin.open();
     let answer = asking.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("picture"), "{answer}");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_again_while_the_process_ends_is_answered_and_told_to_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await;
+    let edge = Edge::start(origin.address, folder.path()).await;
+    origin.page(&photo(1), Page::new(FOREVER, "picture"));
+    let mut stream = tokio::net::TcpStream::connect(edge.address).await.unwrap();
+    let request = format!("GET {} HTTP/1.1\r\nhost: x\r\n\r\n", photo(1));
+    let mut answer = vec![0; 4096];
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(stream.read(&mut answer).await.unwrap() > 0);
+    edge.stored(1).await;
+    let address = edge.address;
+    let stopping = tokio::spawn(edge.stop());
+    eventually("the port is closed", || async {
+        tokio::net::TcpStream::connect(address).await.is_err()
+    })
+    .await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
     assert!(answer.ends_with("picture"), "{answer}");
     stopping.await.unwrap();
 }

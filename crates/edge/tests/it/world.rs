@@ -224,7 +224,11 @@ impl Edge {
         let source = ListenSource::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = source.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let limits = Limits::new(config.connections_max, Duration::from_secs(5));
+        let limits = Limits::new(
+            config.connections_max,
+            Duration::from_secs(1),
+            Duration::from_secs(5),
+        );
         let served = tokio::spawn(server::serve(
             source,
             Arc::clone(&app),
