@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use shop_queue::messages::{PhotoEdits, PhotoProcess};
 use shop_web::consistency::Consistency;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 use tracing::info;
-use uuid::Uuid;
 
 use crate::catalogue;
 use crate::domain::original;
@@ -78,7 +77,7 @@ pub async fn edit(
         original_key: original_key(id),
         edits,
     };
-    queries::outbox::add(&mut tx, Uuid::now_v7(), &message).await?;
+    enqueue(&mut tx, &message).await?;
     tx.commit().await?;
     consistency.wrote(CATALOGUE, conn.position().await?);
     app.relay.notify_one();
@@ -129,7 +128,7 @@ async fn accept(
         original_key: original_key(id),
         edits: PhotoEdits::default(),
     };
-    queries::outbox::add(&mut tx, Uuid::now_v7(), &message).await?;
+    enqueue(&mut tx, &message).await?;
     tx.commit().await?;
     let position = conn.position().await?;
     if let Some(product_id) = product_id {
@@ -137,5 +136,16 @@ async fn accept(
     }
     consistency.wrote(CATALOGUE, position);
     app.relay.notify_one();
+    Ok(())
+}
+
+/// Puts a message into the outbox, with the trace of this request.
+async fn enqueue(tx: &mut PgConnection, message: &PhotoProcess) -> Result<()> {
+    let headers = shop_telemetry::propagation::inject();
+    let traceparent = headers
+        .iter()
+        .find(|(name, _)| name == "traceparent")
+        .map(|(_, value)| value.as_str());
+    queries::outbox::add(tx, message, traceparent).await?;
     Ok(())
 }

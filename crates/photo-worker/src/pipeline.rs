@@ -9,6 +9,7 @@ use shop_queue::messages::PhotoEdits;
 
 pub use decode::Undecodable;
 pub use encode::{Encoded, Format};
+pub use resize::Unscalable;
 
 /// Widths that pages ask for. A picture narrower than the widest gets its own width as its last.
 const WIDTHS: [u32; 5] = [320, 640, 960, 1280, 1800];
@@ -34,7 +35,7 @@ pub enum PipelineError {
     #[error("the picture can't be decoded")]
     Decode(#[from] Undecodable),
     #[error("the picture can't be resized")]
-    Resize(#[from] fast_image_resize::ResizeError),
+    Resize(#[from] Unscalable),
     #[error("the picture can't be encoded: {0}")]
     Encode(String),
 }
@@ -48,7 +49,7 @@ pub fn make(original: &[u8], edits: &PhotoEdits) -> Result<Made, PipelineError> 
     let scaler = resize::Scaler::new();
     // Edits are made once, at the largest size shown, so that all variants look alike.
     let base = edit::retouch(scaler.scale_area(decoded, area, widest)?, edits);
-    let base = scaler.linear(&base)?;
+    let base = scaler.linear(&base);
 
     let mut variants = Vec::with_capacity(widths.len() * 2);
     for &width in &widths {

@@ -10,20 +10,28 @@ use uuid::Uuid;
 pub struct Waiting {
     pub id: Uuid,
     pub message: PhotoProcess,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
 }
 
-/// Writes a message with the change that it speaks of.
-pub async fn add(conn: &mut PgConnection, id: Uuid, message: &PhotoProcess) -> sqlx::Result<()> {
+/// Writes a message with the change that it speaks of, under an id of its own.
+pub async fn add(
+    conn: &mut PgConnection,
+    message: &PhotoProcess,
+    traceparent: Option<&str>,
+) -> sqlx::Result<Uuid> {
+    let id = Uuid::now_v7();
     sqlx::query!(
-        "insert into photo_outbox (id, photo_id, version, body) values ($1, $2, $3, $4)",
+        "insert into photo_outbox (id, photo_id, version, body, traceparent) values ($1, $2, $3, $4, $5)",
         id,
         message.photo_id,
         message.version,
         Json(message) as _,
+        traceparent,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(id)
 }
 
 /// Claims the oldest messages that nobody holds.
@@ -40,7 +48,7 @@ pub async fn claim(
             select id from photo_outbox where claimed_until < now()
             order by created_at limit $2 for update skip locked
         )
-        returning id, body as "body: Json<PhotoProcess>"
+        returning id, body as "body: Json<PhotoProcess>", traceparent
         "#,
         for_seconds,
         limit,
@@ -52,6 +60,7 @@ pub async fn claim(
         .map(|row| Waiting {
             id: row.id,
             message: row.body.0,
+            traceparent: row.traceparent,
         })
         .collect())
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use shop_telemetry::propagation;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::queries::outbox;
+use crate::queries::outbox::{self, Waiting};
 use crate::state::AppState;
 
 /// A look at the table when nobody rings: for claims that expired, and for rows of instances that died.
@@ -60,17 +61,10 @@ async fn publish_batch(app: &AppState) -> Result<bool> {
     let mut confirmed: Vec<Uuid> = Vec::with_capacity(claimed);
     let publishing = async {
         for message in &waiting {
-            match app.queue.publish(message.id, &message.message).await {
-                Ok(()) => confirmed.push(message.id),
-                Err(error) => {
-                    warn!(
-                        photo.id = message.message.photo_id,
-                        error = &error as &dyn std::error::Error,
-                        "The broker did not confirm a message; it stays in the outbox"
-                    );
-                    break;
-                }
+            if !publish(app, message).await {
+                break;
             }
+            confirmed.push(message.id);
         }
     };
     if timeout(BATCH_DEADLINE, publishing).await.is_err() {
@@ -92,4 +86,32 @@ async fn publish_batch(app: &AppState) -> Result<bool> {
         outbox::unclaim(&mut conn, &left).await?;
     }
     Ok(complete)
+}
+
+/// Publishes one message, as a part of the trace that it was written in. False if the broker did not confirm it.
+async fn publish(app: &AppState, waiting: &Waiting) -> bool {
+    let span = info_span!(
+        "photo_outbox.publish",
+        otel.kind = "producer",
+        photo.id = waiting.message.photo_id
+    );
+    propagation::set_parent(&span, |name| {
+        waiting
+            .traceparent
+            .clone()
+            .filter(|_| name == "traceparent")
+    });
+    let publishing = app.queue.publish(waiting.id, &waiting.message);
+    match publishing.instrument(span.clone()).await {
+        Ok(()) => true,
+        Err(error) => {
+            span.in_scope(|| {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The broker did not confirm a message; it stays in the outbox"
+                );
+            });
+            false
+        }
+    }
 }

@@ -6,7 +6,6 @@ use inventory::queries::photos::{self, NewPhoto, Reported};
 use inventory::queries::{outbox, products};
 use shop_queue::messages::{PhotoEdits, PhotoProcess};
 use sqlx::PgPool;
-use uuid::Uuid;
 
 use crate::shop::print;
 
@@ -209,9 +208,9 @@ async fn a_message_is_claimed_by_one_relay_and_returns_when_its_claim_is_over(po
         original_key: format!("originals/{id}"),
         edits: PhotoEdits::default(),
     };
-    let message_id = Uuid::now_v7();
     let mut conn = pool.acquire().await.expect("a connection");
-    outbox::add(&mut conn, message_id, &message)
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let message_id = outbox::add(&mut conn, &message, Some(traceparent))
         .await
         .expect("a message");
     assert_eq!(outbox::backlog(&mut conn).await.expect("a count").0, 1);
@@ -220,6 +219,7 @@ async fn a_message_is_claimed_by_one_relay_and_returns_when_its_claim_is_over(po
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].id, message_id);
     assert_eq!(first[0].message.photo_id, id);
+    assert_eq!(first[0].traceparent.as_deref(), Some(traceparent));
     let second = outbox::claim(&mut conn, 60.0, 10).await.expect("no claim");
     assert!(second.is_empty());
 
