@@ -151,12 +151,8 @@ mod tests {
             admission.admit(&services[0], Class::Normal).err(),
             Some(Shed::Process)
         );
-        for index in 0..2 {
-            permits.push(
-                admission
-                    .admit(&services[index], Class::Checkout)
-                    .expect("room"),
-            );
+        for service in &services {
+            permits.push(admission.admit(service, Class::Checkout).expect("room"));
         }
         assert_eq!(
             admission.admit(&services[0], Class::Checkout).err(),

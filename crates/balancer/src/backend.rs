@@ -180,7 +180,7 @@ impl Backend {
         let age_us = self
             .now_us()
             .saturating_sub(self.latency_at_us.load(Relaxed));
-        measured * fading(age_us)
+        (measured * fading(age_us)).max(LATENCY_UNKNOWN_US)
     }
 
     /// A good answer began after this time.

@@ -15,8 +15,9 @@ pub struct Config {
     #[arg(long, env = "LISTEN_PUBLIC", default_value = "0.0.0.0:8080")]
     pub listen_public: SocketAddr,
 
-    /// Address for the edges: the public routes, with forwarding headers believed.
-    #[arg(long, env = "LISTEN_ORIGIN", default_value = "0.0.0.0:8080")]
+    /// Address for the edges: the public routes, with forwarding headers believed. Where there is no gateway it must
+    /// differ from LISTEN_PUBLIC.
+    #[arg(long, env = "LISTEN_ORIGIN", default_value = "0.0.0.0:8090")]
     pub listen_origin: SocketAddr,
 
     /// Address for the services among themselves: only /internal.

@@ -31,7 +31,8 @@ const TRY_PATIENCE: Duration = Duration::from_secs(2);
 /// What must not be sent twice goes over pooled connections only if they were used this recently: the others may just
 /// be closing.
 const IDLE_MAX_UNREPEATABLE: Duration = Duration::from_secs(1);
-const IDLE_MAX_REPEATABLE: Duration = Duration::from_secs(30);
+/// As long as the pool keeps them.
+const IDLE_MAX_REPEATABLE: Duration = Duration::MAX;
 
 /// What is sent, and within which limits.
 pub(crate) struct Order<'a> {

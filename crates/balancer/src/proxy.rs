@@ -23,7 +23,7 @@ use crate::forward::{Answer, Order, Repeatable};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
 use crate::path;
-use crate::refusal::Refusal;
+use crate::refusal::{self, Refusal};
 use crate::worker::Worker;
 
 const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
         parts.uri.clone(),
         identity,
     );
-    let accepts = parts.headers.clone();
+    let wants_page = refusal::prefers_page(&parts.headers);
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
     let mut failovers = Vec::new();
     let outcome = pass_on(&worker, &client, parts, body, &mut exchange, &mut failovers).await;
@@ -74,7 +74,7 @@ pub(crate) async fn serve(
         Err(refusal) => {
             count(&worker, &refusal);
             let own = refusal.respond(
-                &accepts,
+                wants_page,
                 start_of(exchange.uri.path()),
                 &exchange.identity.request_id,
             );

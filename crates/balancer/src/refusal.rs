@@ -145,15 +145,9 @@ impl Refusal {
         }
     }
 
-    /// The answer, in the form that the client prefers.
-    pub(crate) fn respond(
-        &self,
-        request_headers: &HeaderMap,
-        path: &str,
-        request_id: &str,
-    ) -> Response<Bytes> {
+    /// The answer, as a page or as a problem.
+    pub(crate) fn respond(&self, as_page: bool, path: &str, request_id: &str) -> Response<Bytes> {
         let wording = self.wording();
-        let as_page = prefers_page(request_headers);
         let body = if as_page {
             page(&wording, request_id)
         } else {
@@ -201,7 +195,7 @@ fn what_is_missing(service: &str) -> &'static str {
 }
 
 /// Browsers ask for pages by name; programs ask for JSON or for anything.
-fn prefers_page(headers: &HeaderMap) -> bool {
+pub(crate) fn prefers_page(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|accept| {
         accept
             .to_str()
@@ -255,7 +249,7 @@ mod tests {
 
     #[test]
     fn programs_get_a_problem() {
-        let response = gone().respond(&HeaderMap::new(), "/api/me", "r-1");
+        let response = gone().respond(false, "/api/me", "r-1");
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(response.headers()[RETRY_AFTER], "3");
@@ -272,7 +266,7 @@ mod tests {
             ACCEPT,
             HeaderValue::from_static("text/html,application/xhtml+xml,*/*;q=0.8"),
         );
-        let response = gone().respond(&headers, "/cart", "r-1");
+        let response = gone().respond(prefers_page(&headers), "/cart", "r-1");
         let page = std::str::from_utf8(response.body()).expect("text");
         assert!(page.contains("The gallery itself is open.") && page.contains("r-1"));
         assert!(response.headers().contains_key(CONTENT_SECURITY_POLICY));
@@ -281,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_connection_whose_framing_is_doubtful_is_closed() {
-        let response = Refusal::AmbiguousLength.respond(&HeaderMap::new(), "/", "r-1");
+        let response = Refusal::AmbiguousLength.respond(false, "/", "r-1");
         assert_eq!(response.status(), 400);
         assert_eq!(response.headers()[CONNECTION], "close");
     }

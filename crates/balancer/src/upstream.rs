@@ -20,7 +20,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 /// A pooled connection becomes ready within a turn of the event loop, or not at all.
 const READY_DEADLINE: Duration = Duration::from_millis(100);
 const IDLE_PER_BACKEND_MAX: usize = 128;
-const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Less than the services keep idle connections (10 s), so that it is mostly this side that closes them.
+const IDLE_MAX: Duration = Duration::from_secs(8);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) type Sender = SendRequest<RequestBody>;

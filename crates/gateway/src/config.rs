@@ -35,6 +35,10 @@ pub(crate) struct Config {
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub(crate) listen_admin: SocketAddr,
 
+    /// Name of this instance, in place of the one that DNS knows.
+    #[arg(long, env = "INSTANCE")]
+    pub(crate) instance: Option<String>,
+
     /// Ask the running gateway on this machine whether it lives, and exit with 0 or 1.
     #[arg(long)]
     pub(crate) health_check: bool,

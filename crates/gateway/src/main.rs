@@ -14,6 +14,8 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 
+const KIND: &str = "gateway";
+
 /// After a restart, holders of the old sockets need a moment to notice and to close them.
 const BIND_TRIES: u32 = 50;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +26,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     if config.health_check {
         return Ok(startup::health_check(config.listen_admin, "/livez").await);
     }
-    let _telemetry = shop_telemetry::init("gateway");
+    let _telemetry = shop_telemetry::init(KIND);
+    let instance = shop_net::instance::name(config.instance.as_deref(), KIND).await;
+    shop_telemetry::set_instance(&instance);
     run(&config, startup::shutdown_signal()).await?;
     Ok(ExitCode::SUCCESS)
 }
