@@ -90,12 +90,20 @@ impl Link {
         commands: &Pipeline,
         durability: Durability,
     ) -> Result<T> {
-        let deadline = Instant::now() + OPERATION_DEADLINE;
+        let started = Instant::now();
+        let deadline = started + OPERATION_DEADLINE;
         let mut pause = Duration::from_millis(20);
         loop {
             let mut changed = self.inner.changed.subscribe();
             let error = match timeout_at(deadline, self.inner.attempt(commands, durability)).await {
-                Ok(Ok(value)) => return Ok(value),
+                Ok(Ok((value, host))) => {
+                    shop_telemetry::timing::record(
+                        "sessions",
+                        format!("{host} primary"),
+                        started.elapsed(),
+                    );
+                    return Ok(value);
+                }
                 Ok(Err(AttemptError::Refused(error))) => return Err(SessionError::Refused(error)),
                 Ok(Err(AttemptError::Again(error))) => error,
                 Err(_) => None,
@@ -117,7 +125,7 @@ impl Inner {
         &self,
         commands: &Pipeline,
         durability: Durability,
-    ) -> std::result::Result<T, AttemptError> {
+    ) -> std::result::Result<(T, String), AttemptError> {
         let Some(primary) = self.primary.load_full() else {
             return Err(AttemptError::Again(None));
         };
@@ -134,7 +142,11 @@ impl Inner {
             // A connection to a demoted or silent primary must not go back to the pool.
             drop(deadpool_redis::Connection::take(connection));
         }
-        outcome
+        let host = primary
+            .address
+            .rsplit_once(':')
+            .map_or("", |(host, _)| host);
+        outcome.map(|value| (value, host.to_owned()))
     }
 
     /// Learns from the sentinels who is primary. With `doubtful`, also the known one has to prove itself again.

@@ -71,6 +71,7 @@
   // "postgres-3 replica 4ms" reads "postgres-3 (replica, 4 ms behind)".
   const inWords = ({ name, description }) => {
     if (name === "cache") return `cache ${description}`;
+    if (name === "call") return description.split(", ").reverse().join(" by way of ");
     const [, host, role, lag] = /^(\S+) (primary|replica)(?: (\d+)ms)?$/.exec(description) ?? [];
     if (!host) return description || name;
     if (role === "primary") return `${host} (primary)`;
@@ -78,10 +79,10 @@
   };
 
   // Processes lie within each other, outermost first; each one's own share is what the next inner one leaves. What
-  // the innermost waited for (databases, the cache) lies side by side, and so do tries that failed.
+  // the innermost waited for (databases, the cache, other services) lies side by side, and so do tries that failed.
   const hopsOf = (timings) => {
-    const kind = ({ name }) =>
-      name === "trace" ? "id" : name === "db" || name === "cache" ? "wait" : name === "failover" ? "failure" : "process";
+    const kinds = { trace: "id", db: "wait", cache: "wait", sessions: "wait", call: "wait", failover: "failure" };
+    const kind = ({ name }) => kinds[name] ?? "process";
     const of = (wanted) => timings.filter((entry) => kind(entry) === wanted);
     const sum = (entries) => entries.reduce((total, { duration }) => total + duration, 0);
     const [processes, waits, failures] = [of("process"), of("wait"), of("failure")];

@@ -43,6 +43,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The body as it came.
     pub body: Bytes,
+    served_by: String,
 }
 
 /// No usable answer came.
@@ -166,7 +167,8 @@ impl InternalClient {
         body: Bytes,
         consistency: &Consistency,
     ) -> Result<Answer, InternalError> {
-        let deadline = Instant::now() + OVERALL_DEADLINE;
+        let started = Instant::now();
+        let deadline = started + OVERALL_DEADLINE;
         let mut balancers = self.balancers.clone();
         let addresses = timeout_at(deadline, balancers.known())
             .await
@@ -194,6 +196,11 @@ impl InternalClient {
             .await
             {
                 Ok(Ok(answer)) if !may_pass(answer.status) || turn + 1 == TRIES_MAX => {
+                    shop_telemetry::timing::record(
+                        "call",
+                        answer.served_by.as_str(),
+                        started.elapsed(),
+                    );
                     return Ok(answer);
                 }
                 Ok(Ok(answer)) => last_failure = format!("status {}", answer.status),
@@ -247,9 +254,15 @@ impl InternalClient {
             .collect()
             .await
             .map_err(|error| error.to_string())?;
+        let served_by = parts
+            .headers
+            .get("x-served-by")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         Ok(Answer {
             status: parts.status,
             body: body.to_bytes(),
+            served_by: served_by.to_owned(),
         })
     }
 }
