@@ -18,7 +18,7 @@ use crate::WebState;
 use crate::consistency::Consistency;
 use crate::context::{RequestContext, header_text};
 use crate::origin;
-use crate::page::Page;
+use crate::page::{MadeByHandler, Page};
 use crate::problem::Problem;
 use crate::session_cookie::SessionCookie;
 
@@ -94,8 +94,10 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
     response
 }
 
+/// Whether this is an error without a page of its own.
 fn is_error(response: &Response) -> bool {
-    response.status().is_client_error() || response.status().is_server_error()
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    failed && response.extensions().get::<MadeByHandler>().is_none()
 }
 
 /// Writes a problem's body as the client prefers it. Errors that are no problems yet, such as those of a library, become some.

@@ -84,6 +84,10 @@ impl<S: Sync> FromRequestParts<S> for Page {
     }
 }
 
+/// Marks a page that a handler made: the frame lets it be whatever its status, as a form that says what was wrong.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MadeByHandler;
+
 /// A rendered template, with an `ETag` by its content.
 #[derive(Debug, Clone)]
 pub struct Html<T>(pub T);
@@ -97,6 +101,7 @@ impl<T: askama::Template> IntoResponse for Html<T> {
                 if let Ok(etag) = HeaderValue::from_str(&etag) {
                     response.headers_mut().insert(header::ETAG, etag);
                 }
+                response.extensions_mut().insert(MadeByHandler);
                 response
             }
             Err(error) => {
