@@ -15,19 +15,19 @@ async fn shopkeeper(stack: &Stack) -> Result<Customer> {
     Ok(shopkeeper)
 }
 
-fn jpeg(width: u32, height: u32) -> Result<Vec<u8>> {
+fn picture(width: u32, height: u32, format: ImageFormat) -> Result<Vec<u8>> {
     let picture = RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([(x % 251) as u8, (y % 241) as u8, ((x ^ y) % 239) as u8])
     });
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Jpeg)?;
+    picture.write_to(&mut bytes, format)?;
     Ok(bytes.into_inner())
 }
 
 async fn upload(customer: &Customer, bytes: Vec<u8>) -> Result<reqwest::Response> {
     let file = multipart::Part::bytes(bytes)
-        .file_name("print.jpg")
-        .mime_str("image/jpeg")?;
+        .file_name("print")
+        .mime_str("application/octet-stream")?;
     let form = multipart::Form::new()
         .text("purpose", "product")
         .part("file", file);
@@ -64,7 +64,7 @@ async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) -> Result<V
 async fn an_uploaded_photo_goes_through_the_queue_and_comes_out_in_every_size() -> Result<()> {
     let stack = Stack::from_env()?;
     let shopkeeper = shopkeeper(&stack).await?;
-    let response = upload(&shopkeeper, jpeg(1500, 1000)?).await?;
+    let response = upload(&shopkeeper, picture(1500, 1000, ImageFormat::Jpeg)?).await?;
     ensure!(
         response.status() == StatusCode::ACCEPTED,
         "{}",
@@ -102,7 +102,7 @@ async fn an_uploaded_photo_goes_through_the_queue_and_comes_out_in_every_size() 
 async fn a_photo_that_cannot_be_decoded_ends_as_failed() -> Result<()> {
     let stack = Stack::from_env()?;
     let shopkeeper = shopkeeper(&stack).await?;
-    let mut bytes = jpeg(800, 600)?;
+    let mut bytes = picture(800, 600, ImageFormat::Png)?;
     // The header stays whole, so that only the worker finds out.
     bytes.truncate(bytes.len() / 3);
     let response = upload(&shopkeeper, bytes).await?;
@@ -132,7 +132,7 @@ async fn what_is_no_picture_is_refused_at_the_door() -> Result<()> {
         response.status()
     );
     let stranger = Customer::registered(&stack.shop).await?;
-    let response = upload(&stranger, jpeg(100, 100)?).await?;
+    let response = upload(&stranger, picture(100, 100, ImageFormat::Jpeg)?).await?;
     ensure!(
         response.status() == StatusCode::FORBIDDEN,
         "{}",
