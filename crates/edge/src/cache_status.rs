@@ -81,20 +81,35 @@ impl Forward {
 }
 
 impl CacheStatus {
+    /// All that [`CacheStatus::word`] may say.
+    pub const WORDS: [&'static str; 9] = [
+        "hit",
+        "stale",
+        "revalidated",
+        "miss",
+        "collapsed",
+        "stale-if-error",
+        "pass",
+        "error",
+        "refused",
+    ];
+
     /// One word: the `cache` entry of `Server-Timing`, a metric's label, a field of the log.
     pub fn word(self) -> &'static str {
+        Self::WORDS[self.position()]
+    }
+
+    /// The word's position among [`CacheStatus::WORDS`].
+    pub fn position(self) -> usize {
         match self {
-            Self::Hit { ttl_seconds } if ttl_seconds <= 0 => "stale",
-            Self::Hit { .. } => "hit",
-            Self::Revalidated { .. } => "revalidated",
-            Self::Miss {
-                collapsed: true, ..
-            } => "collapsed",
-            Self::Miss { .. } => "miss",
-            Self::StaleOnError { .. } => "stale-if-error",
-            Self::Pass { .. } => "pass",
-            Self::Error { .. } | Self::OnlyIfCached => "error",
-            Self::Refused => "refused",
+            Self::Hit { ttl_seconds } if ttl_seconds > 0 => 0,
+            Self::Hit { .. } => 1,
+            Self::Revalidated { .. } => 2,
+            Self::Miss { collapsed, .. } => 3 + usize::from(collapsed),
+            Self::StaleOnError { .. } => 5,
+            Self::Pass { .. } => 6,
+            Self::Error { .. } | Self::OnlyIfCached => 7,
+            Self::Refused => 8,
         }
     }
 

@@ -110,7 +110,13 @@ pub async fn object(visit: Visit<'_>, head: &Head, source: Source) -> Response<E
     });
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.clone_from(&head.headers);
+    // Room for what is added here and in `sign`: growing a header map means hashing it all again.
+    headers.reserve(head.headers.len() + 12);
+    headers.extend(
+        head.headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     headers.insert(AGE, head.lifetime.age_seconds(unix_now()).into());
     if head.status == StatusCode::OK {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -182,7 +188,7 @@ pub fn sign(
         (CACHE_STATUS, cache.header(instance)),
     ];
     for (name, text) in texts {
-        if let Ok(value) = HeaderValue::from_str(&text) {
+        if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(name, value);
         }
     }

@@ -13,6 +13,7 @@ use crate::errand::{Answer, Errand};
 use crate::fetch::Fetcher;
 use crate::fetch::headers::announced_length;
 use crate::request;
+use crate::request_metrics::RequestMetrics;
 use crate::store::Store;
 
 /// All that a request needs.
@@ -25,6 +26,8 @@ pub struct App {
     pub fetcher: Arc<Fetcher>,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// What is counted.
+    pub metrics: RequestMetrics,
     /// See [`crate::config::Config::stale_if_unreachable_seconds`].
     pub stale_if_unreachable_seconds: u64,
 }
@@ -82,11 +85,7 @@ fn record(
     } else {
         body_bytes(response)
     };
-    metrics::counter!("edge_requests_total", "cache" => cache.word(), "class" => class(status))
-        .increment(1);
-    metrics::counter!("edge_response_bytes_total", "cache" => cache.word()).increment(bytes);
-    metrics::histogram!("edge_request_seconds", "cache" => cache.word())
-        .record(elapsed.as_secs_f64());
+    app.metrics.record(cache, status, bytes, elapsed);
     app.access_log.record(&Line {
         request_id: id.to_str().unwrap_or_default(),
         trace_id: request::trace_id(&request.headers),
@@ -105,13 +104,4 @@ fn body_bytes(response: &Response<EdgeBody>) -> u64 {
     announced
         .or(response.body().size_hint().exact())
         .unwrap_or(0)
-}
-
-fn class(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    }
 }

@@ -16,6 +16,7 @@ pub mod handler;
 pub mod http_cache;
 pub mod origin;
 pub mod request;
+pub mod request_metrics;
 pub mod server;
 pub mod store;
 
@@ -26,6 +27,7 @@ use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::handler::App;
+use crate::request_metrics::RequestMetrics;
 use crate::store::Store;
 
 /// Opens the cache and puts the parts together. To be called within the runtime that fetches.
@@ -44,6 +46,7 @@ pub async fn build(
         store,
         fetcher,
         access_log,
+        metrics: RequestMetrics::new(),
         stale_if_unreachable_seconds,
     }))
 }
