@@ -14,6 +14,10 @@ load_settings() {
       if [ -z "${!name:-}" ]; then export "$name=$value"; fi
     done <.env
   fi
+  # A stack that exists keeps its addresses, whatever else is said.
+  local existing
+  existing=$(docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "${COMPOSE_PROJECT_NAME}_data" 2>/dev/null | cut -d. -f1,2) || true
+  if [ -n "$existing" ]; then export ZILLION_SUBNET=$existing; fi
   : "${SHOP_PORT:=8080}" "${EDGE_PORT:=8081}"
   export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT
 }
@@ -52,25 +56,22 @@ missing_networks() {
   done
 }
 
-# Keeps the subnet of a stack that exists; else takes the first whose addresses neither Docker nor this machine uses.
+# The first subnet whose addresses neither Docker nor this machine uses, unless the stack has one already.
 choose_subnet() {
-  local existing taken octet
-  if [ -n "${ZILLION_SUBNET:-}" ]; then
-    [[ "$ZILLION_SUBNET" =~ ^[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
-      fail "ZILLION_SUBNET=$ZILLION_SUBNET is not the first two numbers of an address" "For example: ZILLION_SUBNET=10.220 make up"
-  fi
-  existing=$(docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "${COMPOSE_PROJECT_NAME}_data" 2>/dev/null | cut -d. -f1,2) || true
-  if [ -n "$existing" ]; then
-    ZILLION_SUBNET=$existing
-  elif [ -z "${ZILLION_SUBNET:-}" ] || subnet_is_taken "$ZILLION_SUBNET"; then
-    taken=${ZILLION_SUBNET:-$default_subnet}
+  local octet wanted=${ZILLION_SUBNET:-$default_subnet}
+  [[ "$wanted" =~ ^[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
+    fail "ZILLION_SUBNET=$wanted is not the first two numbers of an address" "For example: ZILLION_SUBNET=10.220 make up"
+  ZILLION_SUBNET=$wanted
+  if ! docker network inspect "${COMPOSE_PROJECT_NAME}_data" >/dev/null 2>&1 && subnet_is_taken "$wanted"; then
+    ZILLION_SUBNET=""
     for octet in $(seq 213 254) $(seq 100 212); do
-      ZILLION_SUBNET=10.$octet
-      subnet_is_taken "$ZILLION_SUBNET" || break
-      ZILLION_SUBNET=""
+      if ! subnet_is_taken "10.$octet"; then
+        ZILLION_SUBNET=10.$octet
+        break
+      fi
     done
     [ -n "$ZILLION_SUBNET" ] || fail "no free subnet found in 10.100 to 10.254" "Choose one: ZILLION_SUBNET=172.30 make up"
-    [ "$ZILLION_SUBNET" = "$taken" ] || say "The subnet $taken.0.0/16 is in use here: the stack gets $ZILLION_SUBNET.0.0/16"
+    say "The subnet $wanted.0.0/16 is in use here: the stack gets $ZILLION_SUBNET.0.0/16"
   fi
   export ZILLION_SUBNET
 }
