@@ -36,7 +36,10 @@ trait Of<T> {
 
 impl<T, E: Into<DbError>> Of<T> for Result<T, E> {
     fn of(self, of: &'static str) -> Result<T, AuditError> {
-        self.map_err(|source| AuditError::Db { of, source: source.into() })
+        self.map_err(|source| AuditError::Db {
+            of,
+            source: source.into(),
+        })
     }
 }
 
@@ -70,8 +73,15 @@ pub async fn audit(databases: &Databases, options: Options) -> Result<Report, Au
 
 async fn check_stock(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("stock adds up");
-    let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
-    check.checked = stock::count(&mut conn).await.of("inventory")?.unsigned_abs();
+    let mut conn = databases
+        .inventory
+        .read(Freshness::Primary)
+        .await
+        .of("inventory")?;
+    check.checked = stock::count(&mut conn)
+        .await
+        .of("inventory")?
+        .unsigned_abs();
     for row in stock::mismatches(&mut conn).await.of("inventory")? {
         check.offends(format!(
             "product {}: initial {} = available {} + reserved {} (orders: {}) + sold {} (orders: {})",
@@ -85,7 +95,12 @@ async fn check_keys(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("one order a key");
     for cluster in databases.users.clusters() {
         let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
-        check.checked += orders::counts(&mut conn).await.of("users")?.iter().map(|(_, n)| n.unsigned_abs()).sum::<u64>();
+        check.checked += orders::counts(&mut conn)
+            .await
+            .of("users")?
+            .iter()
+            .map(|(_, n)| n.unsigned_abs())
+            .sum::<u64>();
         for (user_id, key, count) in orders::doubled_keys(&mut conn, PAGE).await.of("users")? {
             check.offends(format!("user {user_id}: the key {key} has {count} orders"));
         }
@@ -101,30 +116,56 @@ async fn check_orders(databases: &Databases, options: Options) -> Result<[Check;
     for cluster in databases.users.clusters() {
         let mut after = (i64::MIN, i64::MIN);
         loop {
-            let page = orders::page(&mut *cluster.read(Freshness::Primary).await.of("users")?, after, PAGE).await.of("users")?;
+            let page = orders::page(
+                &mut *cluster.read(Freshness::Primary).await.of("users")?,
+                after,
+                PAGE,
+            )
+            .await
+            .of("users")?;
             let Some(last) = page.last() else { break };
             after = (last.user_id, last.order_id);
             let effects = Effects::read(databases, &page).await?;
-            let moving: Vec<i64> =
-                page.iter().filter(|order| !rules::is_at_rest(&order.state)).map(|order| order.order_id).collect();
+            let moving: Vec<i64> = page
+                .iter()
+                .filter(|order| !rules::is_at_rest(&order.state))
+                .map(|order| order.order_id)
+                .collect();
             let still = standing_still(cluster, &moving).await?;
             for order in &page {
                 placement.checked += 1;
                 let (order_slot, user_slot) = (slot_of(order.order_id), slot_of(order.user_id));
                 let home = databases.users.for_slot(user_slot).name();
                 if order_slot != user_slot || home != cluster.name() {
-                    placement.offends(format!("order {} of user {} lies in {}", order.order_id, order.user_id, cluster.name()));
+                    placement.offends(format!(
+                        "order {} of user {} lies in {}",
+                        order.order_id,
+                        order.user_id,
+                        cluster.name()
+                    ));
                 }
-                let check = if rules::is_at_rest(&order.state) { &mut at_rest } else { &mut in_flight };
+                let check = if rules::is_at_rest(&order.state) {
+                    &mut at_rest
+                } else {
+                    &mut in_flight
+                };
                 check.checked += 1;
                 let judged = rules::is_at_rest(&order.state)
-                    || still.get(&order.order_id).is_some_and(|now| now.0 == order.state && now.1 == order.attempt);
+                    || still
+                        .get(&order.order_id)
+                        .is_some_and(|now| now.0 == order.state && now.1 == order.attempt);
                 if judged {
                     for wrong in effects.judge(order) {
-                        check.offends(format!("order {} ({}): {wrong}", order.order_id, order.state));
+                        check.offends(format!(
+                            "order {} ({}): {wrong}",
+                            order.order_id, order.state
+                        ));
                     }
                 }
-                if !rules::is_at_rest(&order.state) && judged && order.state_seconds > options.in_flight_max.as_secs_f64() {
+                if !rules::is_at_rest(&order.state)
+                    && judged
+                    && order.state_seconds > options.in_flight_max.as_secs_f64()
+                {
                     in_flight.offends(format!(
                         "order {} has been {} for {:.0} s, at attempt {}",
                         order.order_id, order.state, order.state_seconds, order.attempt
@@ -136,13 +177,19 @@ async fn check_orders(databases: &Databases, options: Options) -> Result<[Check;
     Ok([at_rest, in_flight, placement])
 }
 
-async fn standing_still(cluster: &Cluster, order_ids: &[i64]) -> Result<HashMap<i64, (String, i32)>, AuditError> {
+async fn standing_still(
+    cluster: &Cluster,
+    order_ids: &[i64],
+) -> Result<HashMap<i64, (String, i32)>, AuditError> {
     if order_ids.is_empty() {
         return Ok(HashMap::new());
     }
     let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
     let states = orders::states(&mut conn, order_ids).await.of("users")?;
-    Ok(states.into_iter().map(|(order_id, state, attempt)| (order_id, (state, attempt))).collect())
+    Ok(states
+        .into_iter()
+        .map(|(order_id, state, attempt)| (order_id, (state, attempt)))
+        .collect())
 }
 
 /// What the other two databases hold of some orders.
@@ -154,18 +201,38 @@ struct Effects {
 impl Effects {
     async fn read(databases: &Databases, page: &[OrderRow]) -> Result<Self, AuditError> {
         let ids: Vec<i64> = page.iter().map(|order| order.order_id).collect();
-        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
-        let reservations = reservations::of_orders(&mut conn, &ids).await.of("inventory")?;
-        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
+        let mut conn = databases
+            .inventory
+            .read(Freshness::Primary)
+            .await
+            .of("inventory")?;
+        let reservations = reservations::of_orders(&mut conn, &ids)
+            .await
+            .of("inventory")?;
+        let mut conn = databases
+            .payments
+            .read(Freshness::Primary)
+            .await
+            .of("payments")?;
         let payments = payments::of_orders(&mut conn, &ids).await.of("payments")?;
         Ok(Self {
-            reservations: reservations.into_iter().map(|row| (row.order_id, row)).collect(),
-            payments: payments.into_iter().map(|row| (row.order_id, row)).collect(),
+            reservations: reservations
+                .into_iter()
+                .map(|row| (row.order_id, row))
+                .collect(),
+            payments: payments
+                .into_iter()
+                .map(|row| (row.order_id, row))
+                .collect(),
         })
     }
 
     fn judge(&self, order: &OrderRow) -> Vec<String> {
-        rules::order(order, self.reservations.get(&order.order_id), self.payments.get(&order.order_id))
+        rules::order(
+            order,
+            self.reservations.get(&order.order_id),
+            self.payments.get(&order.order_id),
+        )
     }
 }
 
@@ -173,10 +240,18 @@ async fn check_reservations(databases: &Databases) -> Result<Check, AuditError> 
     let mut check = Check::new("reservations have orders");
     let mut after = i64::MIN;
     loop {
-        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
-        let page = reservations::page(&mut conn, after, PAGE).await.of("inventory")?;
+        let mut conn = databases
+            .inventory
+            .read(Freshness::Primary)
+            .await
+            .of("inventory")?;
+        let page = reservations::page(&mut conn, after, PAGE)
+            .await
+            .of("inventory")?;
         drop(conn);
-        let Some((last, _)) = page.last() else { return Ok(check) };
+        let Some((last, _)) = page.last() else {
+            return Ok(check);
+        };
         after = *last;
         judge_by_order(databases, &page, rules::reservation, &mut check).await?;
     }
@@ -186,10 +261,18 @@ async fn check_payments(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("payments have orders");
     let mut after = i64::MIN;
     loop {
-        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
-        let page = payments::page(&mut conn, after, PAGE).await.of("payments")?;
+        let mut conn = databases
+            .payments
+            .read(Freshness::Primary)
+            .await
+            .of("payments")?;
+        let page = payments::page(&mut conn, after, PAGE)
+            .await
+            .of("payments")?;
         drop(conn);
-        let Some((last, _)) = page.last() else { return Ok(check) };
+        let Some((last, _)) = page.last() else {
+            return Ok(check);
+        };
         after = *last;
         judge_by_order(databases, &page, rules::payment, &mut check).await?;
     }
@@ -205,7 +288,11 @@ async fn judge_by_order(
     let mut by_cluster: HashMap<&str, (&Cluster, Vec<i64>)> = HashMap::new();
     for (order_id, _) in page {
         let cluster = databases.users.for_slot(slot_of(*order_id));
-        by_cluster.entry(cluster.name()).or_insert_with(|| (cluster, Vec::new())).1.push(*order_id);
+        by_cluster
+            .entry(cluster.name())
+            .or_insert_with(|| (cluster, Vec::new()))
+            .1
+            .push(*order_id);
     }
     let mut states = HashMap::new();
     for (cluster, order_ids) in by_cluster.into_values() {

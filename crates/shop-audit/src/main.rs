@@ -46,7 +46,9 @@ async fn connect() -> anyhow::Result<Databases> {
     let inventory = ClusterConfig::from_env("INVENTORY_DB").context("the database of inventory")?;
     let payments = ClusterConfig::from_env("PAYMENTS_DB").context("the database of payments")?;
     Ok(Databases {
-        users: Shards::from_env("USERS_DB").await.context("the database of users")?,
+        users: Shards::from_env("USERS_DB")
+            .await
+            .context("the database of users")?,
         inventory: Cluster::connect(inventory).await?,
         payments: Cluster::connect(payments).await?,
     })
@@ -64,7 +66,9 @@ async fn run(args: &Args, databases: &Databases) -> anyhow::Result<bool> {
         }
         return Ok(true);
     }
-    let options = Options { in_flight_max: Duration::from_secs(args.in_flight_seconds_max) };
+    let options = Options {
+        in_flight_max: Duration::from_secs(args.in_flight_seconds_max),
+    };
     let report = audit(databases, options).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

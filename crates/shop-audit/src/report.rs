@@ -28,7 +28,12 @@ impl Check {
     const ROWS_MAX: usize = 20;
 
     pub fn new(name: &'static str) -> Self {
-        Self { name, checked: 0, offending: 0, rows: Vec::new() }
+        Self {
+            name,
+            checked: 0,
+            offending: 0,
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn offends(&mut self, row: String) {
@@ -47,11 +52,27 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts: Vec<String> = self.orders.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        writeln!(f, "orders: {}", if counts.is_empty() { "none".to_owned() } else { counts.join(", ") })?;
+        let counts: Vec<String> = self
+            .orders
+            .iter()
+            .map(|(state, count)| format!("{count} {state}"))
+            .collect();
+        writeln!(
+            f,
+            "orders: {}",
+            if counts.is_empty() {
+                "none".to_owned()
+            } else {
+                counts.join(", ")
+            }
+        )?;
         writeln!(f, "{:<28} {:>10} {:>10}", "check", "rows", "offending")?;
         for check in &self.checks {
-            writeln!(f, "{:<28} {:>10} {:>10}", check.name, check.checked, check.offending)?;
+            writeln!(
+                f,
+                "{:<28} {:>10} {:>10}",
+                check.name, check.checked, check.offending
+            )?;
         }
         for check in self.checks.iter().filter(|check| check.offending > 0) {
             writeln!(f, "\n{}:", check.name)?;

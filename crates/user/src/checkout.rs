@@ -114,7 +114,13 @@ impl Checkout {
     /// Failures in a row after which a holder leaves its order to recovery.
     const FAILURES_MAX: u32 = 3;
 
-    pub fn new(shards: Shards, inventory: Inventory, gateway: Gateway, timings: Timings, running_max: usize) -> Self {
+    pub fn new(
+        shards: Shards,
+        inventory: Inventory,
+        gateway: Gateway,
+        timings: Timings,
+        running_max: usize,
+    ) -> Self {
         Self {
             shards,
             inventory,
@@ -134,24 +140,37 @@ impl Checkout {
         request_hash: &RequestHash,
     ) -> Result<Option<Placed>, PlaceError> {
         let mut conn = self.shards.for_slot(user_id.slot()).write().await?;
-        let Some(keyed) = orders::find_by_key(&mut conn, user_id, key).await? else { return Ok(None) };
+        let Some(keyed) = orders::find_by_key(&mut conn, user_id, key).await? else {
+            return Ok(None);
+        };
         if keyed.request_hash != request_hash.as_bytes() {
             return Err(PlaceError::KeyReused);
         }
         let position = conn.position().await?;
-        Ok(Some(Placed { user_id, order_id: keyed.order_id, position, task: None }))
+        Ok(Some(Placed {
+            user_id,
+            order_id: keyed.order_id,
+            position,
+            task: None,
+        }))
     }
 
     /// Writes the order and works on it in a task that the caller's end does not stop. If the key has an order by now,
     /// gives that one.
     pub async fn place(&self, order: NewOrder, card: CardToken) -> Result<Placed, PlaceError> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| PlaceError::Busy)?;
+        let permit = Arc::clone(&self.slots)
+            .try_acquire_owned()
+            .map_err(|_| PlaceError::Busy)?;
         let (send_created, created) = oneshot::channel();
         let checkout = self.clone();
         let user_id = order.user_id;
         let task = async move {
             let purchase = Purchase {
-                lines: order.lines.iter().map(|line| (line.product_id, line.quantity)).collect(),
+                lines: order
+                    .lines
+                    .iter()
+                    .map(|line| (line.product_id, line.quantity))
+                    .collect(),
                 total_cents: order.total_cents,
                 card,
             };
@@ -167,7 +186,12 @@ impl Checkout {
         let task = self.running.spawn(task.in_current_span());
         let created = created.await.map_err(|_| PlaceError::Ended)??;
         let task = created.held.is_some().then_some(task);
-        Ok(Placed { user_id, order_id: created.order_id, position: created.position, task })
+        Ok(Placed {
+            user_id,
+            order_id: created.order_id,
+            position: created.position,
+            task,
+        })
     }
 
     async fn create(&self, order: &NewOrder) -> Result<Created, PlaceError> {
@@ -175,20 +199,35 @@ impl Checkout {
         let number = orders::next_number(&mut conn).await?;
         let order_id = OrderId::allocate(number, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
         let mut tx = conn.begin().await?;
-        let is_new = orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
+        let is_new =
+            orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
         if is_new {
             accounts::set_address(&mut tx, order.user_id, &order.address).await?;
         }
         tx.commit().await?;
         if is_new {
-            let held = Held { user_id: order.user_id, order_id, attempt: Attempt::FIRST };
+            let held = Held {
+                user_id: order.user_id,
+                order_id,
+                attempt: Attempt::FIRST,
+            };
             metrics::counter!("shop_orders_created_total").increment(1);
-            return Ok(Created { order_id, position: conn.position().await?, held: Some(held) });
+            return Ok(Created {
+                order_id,
+                position: conn.position().await?,
+                held: Some(held),
+            });
         }
         drop(conn);
-        let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
+        let known = self
+            .find(order.user_id, &order.key, &order.request_hash)
+            .await?;
         let known = known.ok_or(PlaceError::Ended)?;
-        Ok(Created { order_id: known.order_id, position: known.position, held: None })
+        Ok(Created {
+            order_id: known.order_id,
+            position: known.position,
+            held: None,
+        })
     }
 
     /// Works on an order until it rests, is somebody else's, or fails too often; then recovery will take it.
@@ -199,7 +238,9 @@ impl Checkout {
                 self.rested(&run, end).await;
                 return Some(end);
             }
-            let Err(error) = run.step(self).await else { continue };
+            let Err(error) = run.step(self).await else {
+                continue;
+            };
             failures += 1;
             if failures == Self::FAILURES_MAX {
                 tracing::error!(order.id = %run.order_id(), step = run.next_step(), error = &error as &dyn std::error::Error, "Left an order to recovery");
@@ -240,7 +281,8 @@ impl Checkout {
 
     pub(crate) async fn advance(&self, held: Held, step: &Move) -> Result<Moved, DbError> {
         let mut conn = self.shards.for_slot(held.user_id.slot()).write().await?;
-        let moved = order_steps::advance(&mut conn, held, step, self.timings.recovery_deadline).await?;
+        let moved =
+            order_steps::advance(&mut conn, held, step, self.timings.recovery_deadline).await?;
         if let Moved::Now { total_cents } = moved {
             count(step, total_cents);
         }

@@ -27,7 +27,11 @@ pub enum Error {
     #[error("not enough copies are left")]
     SoldOut { lines: serde_json::Value },
     #[error("the order was cancelled")]
-    Cancelled { order_id: i64, reason: Option<Reason>, lines: Option<serde_json::Value> },
+    Cancelled {
+        order_id: i64,
+        reason: Option<Reason>,
+        lines: Option<serde_json::Value>,
+    },
     #[error("the checkout failed")]
     Place(#[from] PlaceError),
     #[error("the registration failed")]
@@ -58,27 +62,45 @@ impl Error {
     /// What the client is told.
     pub fn into_problem(self) -> Problem {
         match self {
-            Self::Invalid(invalid) => {
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Something is not filled in right").detail(invalid.0)
-            }
+            Self::Invalid(invalid) => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "Something is not filled in right",
+            )
+            .detail(invalid.0),
             Self::NotFound => Problem::not_found(),
-            Self::NoKey => Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-missing", "The key is missing")
-                .detail("An order needs the header Idempotency-Key, 1 to 64 visible ASCII characters."),
-            Self::CartEmpty => Problem::new(StatusCode::CONFLICT, "cart-empty", "Your cart is empty")
-                .detail("Put a print into it first."),
-            Self::UnknownProduct(product_id) => {
-                Problem::new(StatusCode::CONFLICT, "unknown-product", "A print is gone")
-                    .detail("A print in your order is no longer in the shop. Take it out and try again.")
-                    .with("product_id", product_id)
+            Self::NoKey => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency-key-missing",
+                "The key is missing",
+            )
+            .detail("An order needs the header Idempotency-Key, 1 to 64 visible ASCII characters."),
+            Self::CartEmpty => {
+                Problem::new(StatusCode::CONFLICT, "cart-empty", "Your cart is empty")
+                    .detail("Put a print into it first.")
             }
+            Self::UnknownProduct(product_id) => Problem::new(
+                StatusCode::CONFLICT,
+                "unknown-product",
+                "A print is gone",
+            )
+            .detail("A print in your order is no longer in the shop. Take it out and try again.")
+            .with("product_id", product_id),
             Self::SoldOut { lines } => sold_out().with("lines", lines),
-            Self::Cancelled { order_id, reason, lines } => cancelled(reason, lines).with("order_id", order_id),
+            Self::Cancelled {
+                order_id,
+                reason,
+                lines,
+            } => cancelled(reason, lines).with("order_id", order_id),
             Self::Place(error) => place(error),
             Self::Register(error) => register(error),
             Self::Login(error) => login(error),
             Self::Session(error) => error.into(),
             Self::Inventory(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "Inventory is not available");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Inventory is not available"
+                );
                 Problem::unavailable()
             }
             Self::Db(error) => error.into(),
@@ -102,15 +124,21 @@ fn cancelled(reason: Option<Reason>, lines: Option<serde_json::Value>) -> Proble
             Some(lines) => sold_out().with("lines", lines),
             None => sold_out(),
         },
-        Some(Reason::CardDeclined) => {
-            Problem::new(StatusCode::CONFLICT, "card-declined", "Your card was declined")
-                .detail(Reason::CardDeclined.sentence())
-        }
+        Some(Reason::CardDeclined) => Problem::new(
+            StatusCode::CONFLICT,
+            "card-declined",
+            "Your card was declined",
+        )
+        .detail(Reason::CardDeclined.sentence()),
         other => {
             let reason = other.unwrap_or(Reason::Interrupted);
-            Problem::new(StatusCode::CONFLICT, "order-cancelled", "The order was cancelled")
-                .detail(reason.sentence())
-                .with("reason", reason.as_str())
+            Problem::new(
+                StatusCode::CONFLICT,
+                "order-cancelled",
+                "The order was cancelled",
+            )
+            .detail(reason.sentence())
+            .with("reason", reason.as_str())
         }
     }
 }
@@ -121,13 +149,18 @@ fn place(error: PlaceError) -> Problem {
             metrics::counter!("shop_checkouts_refused_total").increment(1);
             Problem::unavailable()
         }
-        PlaceError::KeyReused => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "This key stands for another order")
-                .detail("The same Idempotency-Key came with a different address, card or list of prints.")
-        }
+        PlaceError::KeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "This key stands for another order",
+        )
+        .detail("The same Idempotency-Key came with a different address, card or list of prints."),
         PlaceError::Db(error) => error.into(),
         PlaceError::OutOfNumbers | PlaceError::Ended => {
-            tracing::error!(error = &error as &dyn std::error::Error, "An order could not be placed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "An order could not be placed"
+            );
             Problem::internal()
         }
     }
@@ -135,12 +168,18 @@ fn place(error: PlaceError) -> Problem {
 
 fn register(error: RegisterError) -> Problem {
     match error {
-        RegisterError::EmailTaken => Problem::new(StatusCode::CONFLICT, "email-taken", "You have an account already")
-            .detail("There is an account with this e-mail. Log in instead."),
-        RegisterError::EmailClaimed => {
-            Problem::new(StatusCode::CONFLICT, "email-claimed", "A registration is under way")
-                .detail("Somebody is registering with this e-mail right now. Try again in a minute.")
-        }
+        RegisterError::EmailTaken => Problem::new(
+            StatusCode::CONFLICT,
+            "email-taken",
+            "You have an account already",
+        )
+        .detail("There is an account with this e-mail. Log in instead."),
+        RegisterError::EmailClaimed => Problem::new(
+            StatusCode::CONFLICT,
+            "email-claimed",
+            "A registration is under way",
+        )
+        .detail("Somebody is registering with this e-mail right now. Try again in a minute."),
         RegisterError::Password(error) => password(error),
         RegisterError::Db(error) => error.into(),
         RegisterError::OutOfNumbers => {
@@ -152,8 +191,12 @@ fn register(error: RegisterError) -> Problem {
 
 fn login(error: LoginError) -> Problem {
     match error {
-        LoginError::Refused => Problem::new(StatusCode::UNAUTHORIZED, "wrong-password", "That did not match")
-            .detail("E-mail and password do not belong together. Check both and try again."),
+        LoginError::Refused => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "wrong-password",
+            "That did not match",
+        )
+        .detail("E-mail and password do not belong together. Check both and try again."),
         LoginError::TooManyFailures => Problem::of_status(StatusCode::TOO_MANY_REQUESTS)
             .detail("Too many wrong passwords for this e-mail. Wait a minute and try again.")
             .retry_after(u32::try_from(FailedLogins::WINDOW.as_secs()).unwrap_or(60)),
@@ -166,7 +209,10 @@ fn password(error: PasswordError) -> Problem {
     match error {
         PasswordError::Busy => Problem::unavailable(),
         PasswordError::Hash(_) | PasswordError::Ended => {
-            tracing::error!(error = &error as &dyn std::error::Error, "A password could not be checked");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "A password could not be checked"
+            );
             Problem::internal()
         }
     }

@@ -88,26 +88,50 @@ impl Inventory {
             return Ok(HashMap::new());
         }
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let answer = self.client.get(&format!("/internal/products?ids={}", ids.join(",")), consistency).await?;
+        let answer = self
+            .client
+            .get(
+                &format!("/internal/products?ids={}", ids.join(",")),
+                consistency,
+            )
+            .await?;
         if answer.status != StatusCode::OK {
             return Err(refused(&answer));
         }
         let Products { products } = answer.json()?;
-        Ok(products.into_iter().map(|product| (product.id, product)).collect())
+        Ok(products
+            .into_iter()
+            .map(|product| (product.id, product))
+            .collect())
     }
 
     /// Sets all lines of an order aside, or none.
-    pub async fn reserve(&self, order_id: OrderId, lines: &[(i64, u32)]) -> Result<Reserve, InventoryError> {
+    pub async fn reserve(
+        &self,
+        order_id: OrderId,
+        lines: &[(i64, u32)],
+    ) -> Result<Reserve, InventoryError> {
         #[derive(Serialize)]
         struct Body {
             lines: Vec<Line>,
         }
-        let lines = lines.iter().map(|&(product_id, quantity)| Line { product_id, quantity }).collect();
+        let lines = lines
+            .iter()
+            .map(|&(product_id, quantity)| Line {
+                product_id,
+                quantity,
+            })
+            .collect();
         let path = format!("/internal/reservations/{order_id}");
-        let answer = self.client.put(&path, &Body { lines }, &Consistency::detached()).await?;
+        let answer = self
+            .client
+            .put(&path, &Body { lines }, &Consistency::detached())
+            .await?;
         match (answer.status, answer.problem_slug().as_deref()) {
             (StatusCode::OK, _) => Ok(Reserve::Reserved),
-            (StatusCode::CONFLICT, Some("sold-out")) => Ok(Reserve::SoldOut { lines: member(&answer, "lines") }),
+            (StatusCode::CONFLICT, Some("sold-out")) => Ok(Reserve::SoldOut {
+                lines: member(&answer, "lines"),
+            }),
             (StatusCode::CONFLICT, Some("released")) => Ok(Reserve::Released),
             _ => Err(refused(&answer)),
         }
@@ -137,12 +161,17 @@ impl Inventory {
         #[derive(Serialize)]
         struct Nothing {}
         let path = format!("/internal/reservations/{order_id}/{how}");
-        self.client.post(&path, &Nothing {}, &Consistency::detached()).await
+        self.client
+            .post(&path, &Nothing {}, &Consistency::detached())
+            .await
     }
 }
 
 fn refused(answer: &Answer) -> InventoryError {
-    InventoryError::Refused { status: answer.status, slug: answer.problem_slug().unwrap_or_default() }
+    InventoryError::Refused {
+        status: answer.status,
+        slug: answer.problem_slug().unwrap_or_default(),
+    }
 }
 
 fn member(answer: &Answer, name: &str) -> Option<serde_json::Value> {

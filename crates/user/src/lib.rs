@@ -43,14 +43,26 @@ pub struct App {
 impl App {
     /// Connects to everything. Waits for nothing: what is away is found when it comes.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
-        let shards = Shards::from_env("USERS_DB").await.context("the database of users")?;
+        let shards = Shards::from_env("USERS_DB")
+            .await
+            .context("the database of users")?;
         let ledger = ClusterConfig::from_env("PAYMENTS_DB").context("the database of payments")?;
-        let ledger = Cluster::connect(ledger).await.context("the database of payments")?;
-        let client = InternalClient::new(config.internal_url.as_str(), config.web.internal_token_file.expose())?;
+        let ledger = Cluster::connect(ledger)
+            .await
+            .context("the database of payments")?;
+        let client = InternalClient::new(
+            config.internal_url.as_str(),
+            config.web.internal_token_file.expose(),
+        )?;
         let inventory = Inventory::new(client);
         let gateway = Gateway::new(ledger, CardTimings::default());
-        let checkout =
-            Checkout::new(shards.clone(), inventory.clone(), gateway, config.timings(), config.checkouts_max);
+        let checkout = Checkout::new(
+            shards.clone(),
+            inventory.clone(),
+            gateway,
+            config.timings(),
+            config.checkouts_max,
+        );
         let passwords = Passwords::new(config.password_hashes_max)?;
         let queue = Queue::connect(config.queue, QueueOptions::default()).await;
         let sessions = Sessions::connect(config.sessions).await?;
@@ -58,7 +70,15 @@ impl App {
         let web = WebState::new("user", &config.web, sessions).await;
         shop_telemetry::set_instance(&web.instance);
         let failed_logins = FailedLogins::new();
-        let state = AppState { web, shards, carts, inventory, checkout, passwords, failed_logins };
+        let state = AppState {
+            web,
+            shards,
+            carts,
+            inventory,
+            checkout,
+            passwords,
+            failed_logins,
+        };
         Ok(Self { state, queue })
     }
 
@@ -67,7 +87,9 @@ impl App {
         let Self { state, queue } = self;
         let background = TaskTracker::new();
         background.spawn(Recovery::new(state.checkout.clone()).run(shutdown.clone()));
-        background.spawn(Relay::new(state.checkout.clone(), queue, state.carts.clone()).run(shutdown.clone()));
+        background.spawn(
+            Relay::new(state.checkout.clone(), queue, state.carts.clone()).run(shutdown.clone()),
+        );
         background.close();
         let checkout = state.checkout.clone();
         shop_web::app::serve(listener, router(state, shutdown.clone()), shutdown).await;
@@ -75,8 +97,13 @@ impl App {
             checkout.drain().await;
             background.wait().await;
         };
-        if tokio::time::timeout(DRAIN_DEADLINE, finished).await.is_err() {
-            tracing::warn!("Some checkouts did not finish before the deadline; recovery takes them");
+        if tokio::time::timeout(DRAIN_DEADLINE, finished)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "Some checkouts did not finish before the deadline; recovery takes them"
+            );
         }
     }
 }

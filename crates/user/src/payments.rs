@@ -31,8 +31,14 @@ pub enum Void {
 pub enum GatewayError {
     #[error("the payment ledger can't be reached")]
     Ledger(#[from] DbError),
-    #[error("order {order_id} was captured with {captured_cents} cents and is asked for {asked_cents}")]
-    OtherAmount { order_id: OrderId, captured_cents: i64, asked_cents: i64 },
+    #[error(
+        "order {order_id} was captured with {captured_cents} cents and is asked for {asked_cents}"
+    )]
+    OtherAmount {
+        order_id: OrderId,
+        captured_cents: i64,
+        asked_cents: i64,
+    },
     #[error("the payment gateway ended before it answered")]
     Ended,
 }
@@ -48,7 +54,10 @@ pub struct CardTimings {
 
 impl Default for CardTimings {
     fn default() -> Self {
-        Self { late_after: Duration::from_secs(4), silence: Duration::from_secs(60) }
+        Self {
+            late_after: Duration::from_secs(4),
+            silence: Duration::from_secs(60),
+        }
     }
 }
 
@@ -83,25 +92,38 @@ impl Gateway {
     ) -> Result<Capture, GatewayError> {
         let gateway = self.clone();
         let task = async move { gateway.capture_now(order_id, amount_cents, card).await };
-        tokio::spawn(task.in_current_span()).await.map_err(|_| GatewayError::Ended)?
+        tokio::spawn(task.in_current_span())
+            .await
+            .map_err(|_| GatewayError::Ended)?
     }
 
-    async fn capture_now(&self, order_id: OrderId, amount_cents: i64, card: CardToken) -> Result<Capture, GatewayError> {
+    async fn capture_now(
+        &self,
+        order_id: OrderId,
+        amount_cents: i64,
+        card: CardToken,
+    ) -> Result<Capture, GatewayError> {
         if card == CardToken::AnswersLate {
             tokio::time::sleep(self.timings.late_after).await;
         }
         let entry = match card {
             CardToken::Declined => Entry::Declined { amount_cents },
-            CardToken::Pays | CardToken::TimesOut | CardToken::AnswersLate => Entry::Captured { amount_cents },
+            CardToken::Pays | CardToken::TimesOut | CardToken::AnswersLate => {
+                Entry::Captured { amount_cents }
+            }
         };
         let settled = self.settle(order_id, entry).await?;
         if card == CardToken::TimesOut {
             tokio::time::sleep(self.timings.silence).await;
         }
         match settled {
-            Entry::Captured { amount_cents: captured_cents } if captured_cents != amount_cents => {
-                Err(GatewayError::OtherAmount { order_id, captured_cents, asked_cents: amount_cents })
-            }
+            Entry::Captured {
+                amount_cents: captured_cents,
+            } if captured_cents != amount_cents => Err(GatewayError::OtherAmount {
+                order_id,
+                captured_cents,
+                asked_cents: amount_cents,
+            }),
             Entry::Captured { .. } => Ok(Capture::Captured),
             Entry::Declined { .. } => Ok(Capture::Declined),
             Entry::Voided => Ok(Capture::Voided),

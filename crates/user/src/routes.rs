@@ -38,7 +38,10 @@ pub fn router(state: AppState, shutdown: CancellationToken) -> Router {
         .route("/api/sessions/current", delete(sessions::destroy))
         .route("/api/me", get(sessions::me))
         .route("/api/cart", get(cart::show))
-        .route("/api/cart/items/{product_id}", put(cart::set).delete(cart::remove))
+        .route(
+            "/api/cart/items/{product_id}",
+            put(cart::set).delete(cart::remove),
+        )
         .route("/api/orders", get(orders::list).post(checkout::create))
         .route("/api/orders/{id}", get(orders::show))
         .with_state(state)
@@ -48,8 +51,14 @@ pub fn router(state: AppState, shutdown: CancellationToken) -> Router {
             HeaderValue::from_static("private, no-store"),
         ));
     let ready = move || {
-        let status = if shutdown.is_cancelled() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let status = if shutdown.is_cancelled() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        };
         async move { status }
     };
-    shop_web::app::router_layers(shop, web).merge(shop_telemetry::admin::router()).route("/readyz", get(ready))
+    shop_web::app::router_layers(shop, web)
+        .merge(shop_telemetry::admin::router())
+        .route("/readyz", get(ready))
 }

@@ -17,7 +17,11 @@ pub(crate) struct OrderRow {
 }
 
 /// Orders after this key, in the order of the table's key.
-pub(crate) async fn page(conn: &mut PgConnection, after: (i64, i64), limit: i64) -> sqlx::Result<Vec<OrderRow>> {
+pub(crate) async fn page(
+    conn: &mut PgConnection,
+    after: (i64, i64),
+    limit: i64,
+) -> sqlx::Result<Vec<OrderRow>> {
     sqlx::query_as!(
         OrderRow,
         r#"select user_id, order_id, state, attempt, total_cents,
@@ -39,21 +43,35 @@ pub(crate) async fn page(conn: &mut PgConnection, after: (i64, i64), limit: i64)
 }
 
 /// State and attempt of some orders.
-pub(crate) async fn states(conn: &mut PgConnection, order_ids: &[i64]) -> sqlx::Result<Vec<(i64, String, i32)>> {
-    let rows = sqlx::query!("select order_id, state, attempt from orders where order_id = any($1)", order_ids)
-        .fetch_all(conn)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.order_id, row.state, row.attempt)).collect())
+pub(crate) async fn states(
+    conn: &mut PgConnection,
+    order_ids: &[i64],
+) -> sqlx::Result<Vec<(i64, String, i32)>> {
+    let rows = sqlx::query!(
+        "select order_id, state, attempt from orders where order_id = any($1)",
+        order_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.order_id, row.state, row.attempt))
+        .collect())
 }
 
 /// How many orders are in each state.
 pub(crate) async fn counts(conn: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
-    let rows = sqlx::query!(r#"select state, count(*) as "count!" from orders group by state"#).fetch_all(conn).await?;
+    let rows = sqlx::query!(r#"select state, count(*) as "count!" from orders group by state"#)
+        .fetch_all(conn)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
 }
 
 /// Keys of this cluster that have more than one order.
-pub(crate) async fn doubled_keys(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(i64, String, i64)>> {
+pub(crate) async fn doubled_keys(
+    conn: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<(i64, String, i64)>> {
     let rows = sqlx::query!(
         r#"select user_id, idempotency_key, count(*) as "count!" from orders
            group by user_id, idempotency_key having count(*) > 1 limit $1"#,
@@ -61,5 +79,8 @@ pub(crate) async fn doubled_keys(conn: &mut PgConnection, limit: i64) -> sqlx::R
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.user_id, row.idempotency_key, row.count)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.user_id, row.idempotency_key, row.count))
+        .collect())
 }

@@ -36,5 +36,7 @@ pub(crate) async fn mismatches(conn: &mut PgConnection) -> sqlx::Result<Vec<Stoc
 }
 
 pub(crate) async fn count(conn: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select count(*) as "count!" from stock"#).fetch_one(conn).await
+    sqlx::query_scalar!(r#"select count(*) as "count!" from stock"#)
+        .fetch_one(conn)
+        .await
 }

@@ -18,7 +18,12 @@ impl FailedLogins {
     const ACCOUNTS_MAX: u64 = 100_000;
 
     pub fn new() -> Self {
-        Self { counts: Cache::builder().max_capacity(Self::ACCOUNTS_MAX).time_to_live(Self::WINDOW).build() }
+        Self {
+            counts: Cache::builder()
+                .max_capacity(Self::ACCOUNTS_MAX)
+                .time_to_live(Self::WINDOW)
+                .build(),
+        }
     }
 
     /// Whether this account had too many.
@@ -28,7 +33,10 @@ impl FailedLogins {
     }
 
     pub async fn count(&self, email: &Email) {
-        let count = self.counts.get_with(email.clone(), async { Arc::default() }).await;
+        let count = self
+            .counts
+            .get_with(email.clone(), async { Arc::default() })
+            .await;
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -46,7 +54,10 @@ mod tests {
     #[tokio::test]
     async fn an_account_is_closed_for_a_while_after_ten_failures_and_others_are_not() {
         let failed = FailedLogins::new();
-        let (ada, ben) = (Email::parse("ada@example.org").unwrap(), Email::parse("ben@example.org").unwrap());
+        let (ada, ben) = (
+            Email::parse("ada@example.org").unwrap(),
+            Email::parse("ben@example.org").unwrap(),
+        );
         for _ in 0..10 {
             assert!(!failed.exceeded(&ada).await);
             failed.count(&ada).await;

@@ -37,7 +37,9 @@ pub async fn log_in(
         return Err(LoginError::TooManyFailures);
     }
     let credentials = find(shards, email).await?;
-    let hash = credentials.as_ref().map(|credentials| credentials.password_hash.clone());
+    let hash = credentials
+        .as_ref()
+        .map(|credentials| credentials.password_hash.clone());
     let accepted = passwords.verify(password, hash).await?;
     match credentials {
         Some(credentials) if accepted => Ok(SessionUser {
@@ -58,11 +60,20 @@ pub async fn log_in(
 async fn find(shards: &Shards, email: &Email) -> Result<Option<Credentials>, LoginError> {
     let claim = emails::find(&mut *shards.for_slot(email.slot()).write().await?, email).await?;
     let Some(claim) = claim else { return Ok(None) };
-    let credentials = accounts::credentials(&mut *shards.for_slot(claim.user_id.slot()).write().await?, claim.user_id).await?;
+    let credentials = accounts::credentials(
+        &mut *shards.for_slot(claim.user_id.slot()).write().await?,
+        claim.user_id,
+    )
+    .await?;
     if credentials.is_none() || claim.confirmed {
         return Ok(credentials.filter(|_| claim.confirmed));
     }
     // The registration stopped between its last two steps: its owner is here, so it can be finished.
-    let confirmed = emails::confirm(&mut *shards.for_slot(email.slot()).write().await?, email, claim.user_id).await?;
+    let confirmed = emails::confirm(
+        &mut *shards.for_slot(email.slot()).write().await?,
+        email,
+        claim.user_id,
+    )
+    .await?;
     Ok(credentials.filter(|_| confirmed))
 }

@@ -34,7 +34,10 @@ impl Passwords {
 
     pub fn new(at_once: usize) -> Result<Self, PasswordError> {
         let nobody = hash_now("the password of nobody")?;
-        Ok(Self { permits: Arc::new(Semaphore::new(at_once)), nobody: nobody.into() })
+        Ok(Self {
+            permits: Arc::new(Semaphore::new(at_once)),
+            nobody: nobody.into(),
+        })
     }
 
     pub async fn hash(&self, password: &Password) -> Result<String, PasswordError> {
@@ -43,11 +46,17 @@ impl Passwords {
     }
 
     /// Whether the password is the one that was hashed. Without a hash it takes as long, and is not.
-    pub async fn verify(&self, password: &Password, hash: Option<String>) -> Result<bool, PasswordError> {
+    pub async fn verify(
+        &self,
+        password: &Password,
+        hash: Option<String>,
+    ) -> Result<bool, PasswordError> {
         let password = password.clone();
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.to_string());
-        let matches = self.run(move || verify_now(password.expose(), &hash)).await?;
+        let matches = self
+            .run(move || verify_now(password.expose(), &hash))
+            .await?;
         Ok(matches && known)
     }
 
@@ -55,27 +64,39 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let waiting = tokio::time::timeout(Self::WAIT, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit: OwnedSemaphorePermit = waiting.map_err(|_| PasswordError::Busy)?.map_err(|_| PasswordError::Ended)?;
+        let waiting =
+            tokio::time::timeout(Self::WAIT, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit: OwnedSemaphorePermit = waiting
+            .map_err(|_| PasswordError::Busy)?
+            .map_err(|_| PasswordError::Ended)?;
         let work = move || {
             let result = work();
             drop(permit);
             result
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Ended)?
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| PasswordError::Ended)?
     }
 }
 
 fn argon2id() -> Result<Argon2<'static>, PasswordError> {
-    let params = Params::new(Passwords::MEMORY_KIB, Passwords::ROUNDS, Passwords::LANES, None)
-        .map_err(|error| PasswordError::Hash(error.into()))?;
+    let params = Params::new(
+        Passwords::MEMORY_KIB,
+        Passwords::ROUNDS,
+        Passwords::LANES,
+        None,
+    )
+    .map_err(|error| PasswordError::Hash(error.into()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 fn hash_now(password: &str) -> Result<String, PasswordError> {
     let salt: [u8; 16] = rand::random();
     let salt = SaltString::encode_b64(&salt).map_err(PasswordError::Hash)?;
-    let hash = argon2id()?.hash_password(password.as_bytes(), &salt).map_err(PasswordError::Hash)?;
+    let hash = argon2id()?
+        .hash_password(password.as_bytes(), &salt)
+        .map_err(PasswordError::Hash)?;
     Ok(hash.to_string())
 }
 
@@ -101,21 +122,45 @@ mod tests {
     async fn only_the_password_that_was_hashed_is_accepted() {
         let passwords = Passwords::new(1).unwrap();
         let hash = passwords.hash(&password("gallery-demo")).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify(&password("gallery-demo"), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(&password("gallery-dem0"), Some(hash)).await.unwrap());
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(
+            passwords
+                .verify(&password("gallery-demo"), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(&password("gallery-dem0"), Some(hash))
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]
     async fn nobodys_password_is_never_accepted() {
         let passwords = Passwords::new(1).unwrap();
-        assert!(!passwords.verify(&password("the password of nobody"), None).await.unwrap());
+        assert!(
+            !passwords
+                .verify(&password("the password of nobody"), None)
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_for_a_core_is_told_so() {
         let passwords = Passwords::new(1).unwrap();
-        let _busy = Arc::clone(&passwords.permits).acquire_owned().await.unwrap();
-        assert!(matches!(passwords.hash(&password("gallery-demo")).await, Err(PasswordError::Busy)));
+        let _busy = Arc::clone(&passwords.permits)
+            .acquire_owned()
+            .await
+            .unwrap();
+        assert!(matches!(
+            passwords.hash(&password("gallery-demo")).await,
+            Err(PasswordError::Busy)
+        ));
     }
 }

@@ -49,13 +49,19 @@ pub async fn register(
 }
 
 /// Claims the e-mail for a new user id in a random slot.
-pub async fn claim_email(shards: &Shards, email: &Email, life: Duration) -> Result<UserId, RegisterError> {
+pub async fn claim_email(
+    shards: &Shards,
+    email: &Email,
+    life: Duration,
+) -> Result<UserId, RegisterError> {
     let user_id = new_user_id(shards).await?;
     let mut conn = shards.for_slot(email.slot()).write().await?;
     if emails::claim(&mut conn, email, user_id, life).await? {
         return Ok(user_id);
     }
-    let Some(claim) = emails::find(&mut conn, email).await? else { return Err(RegisterError::EmailClaimed) };
+    let Some(claim) = emails::find(&mut conn, email).await? else {
+        return Err(RegisterError::EmailClaimed);
+    };
     drop(conn);
     if claim.confirmed {
         return Err(RegisterError::EmailTaken);
@@ -64,7 +70,11 @@ pub async fn claim_email(shards: &Shards, email: &Email, life: Duration) -> Resu
         return Err(RegisterError::EmailClaimed);
     }
     // The account may have been written just before its process ended: then only the confirmation is missing.
-    let has_account = accounts::exists(&mut *shards.for_slot(claim.user_id.slot()).write().await?, claim.user_id).await?;
+    let has_account = accounts::exists(
+        &mut *shards.for_slot(claim.user_id.slot()).write().await?,
+        claim.user_id,
+    )
+    .await?;
     let mut conn = shards.for_slot(email.slot()).write().await?;
     if has_account {
         emails::confirm(&mut conn, email, claim.user_id).await?;
@@ -89,9 +99,18 @@ pub async fn finish(
     accounts::insert(&mut conn, user_id, email, name, password_hash).await?;
     let position = conn.position().await?;
     drop(conn);
-    let confirmed = emails::confirm(&mut *shards.for_slot(email.slot()).write().await?, email, user_id).await?;
+    let confirmed = emails::confirm(
+        &mut *shards.for_slot(email.slot()).write().await?,
+        email,
+        user_id,
+    )
+    .await?;
     if !confirmed {
-        accounts::delete(&mut *shards.for_slot(user_id.slot()).write().await?, user_id).await?;
+        accounts::delete(
+            &mut *shards.for_slot(user_id.slot()).write().await?,
+            user_id,
+        )
+        .await?;
         return Err(RegisterError::EmailTaken);
     }
     metrics::counter!("shop_registrations_total").increment(1);
@@ -102,6 +121,8 @@ pub async fn finish(
 async fn new_user_id(shards: &Shards) -> Result<UserId, RegisterError> {
     let slot = rand::random_range(0..SLOTS);
     let number = accounts::next_number(&mut *shards.for_slot(slot).write().await?).await?;
-    let id = number.checked_mul(i64::from(SLOTS)).and_then(|id| id.checked_add(i64::from(slot)));
+    let id = number
+        .checked_mul(i64::from(SLOTS))
+        .and_then(|id| id.checked_add(i64::from(slot)));
     id.map(UserId).ok_or(RegisterError::OutOfNumbers)
 }

@@ -31,8 +31,16 @@ impl Recovery {
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
             // Jitter keeps the processes from asking in step.
-            let pause = self.checkout.timings.recovery_period.mul_f64(rand::random_range(0.7..1.3));
-            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            let pause = self
+                .checkout
+                .timings
+                .recovery_period
+                .mul_f64(rand::random_range(0.7..1.3));
+            if shutdown
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
                 return;
             }
             self.round().await;
@@ -41,7 +49,15 @@ impl Recovery {
 
     /// Takes over and finishes what is overdue now, and says how many orders that were.
     pub async fn round(&self) -> usize {
-        join_all(self.checkout.shards.clusters().map(|cluster| self.recover(cluster))).await.into_iter().sum()
+        join_all(
+            self.checkout
+                .shards
+                .clusters()
+                .map(|cluster| self.recover(cluster)),
+        )
+        .await
+        .into_iter()
+        .sum()
     }
 
     async fn recover(&self, cluster: &Cluster) -> usize {
@@ -49,7 +65,11 @@ impl Recovery {
             Ok(taken) => taken,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(cluster = cluster.name(), error, "Could not look for overdue orders");
+                tracing::warn!(
+                    cluster = cluster.name(),
+                    error,
+                    "Could not look for overdue orders"
+                );
                 return 0;
             }
         };

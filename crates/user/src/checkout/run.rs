@@ -48,7 +48,10 @@ pub struct Run {
 impl Run {
     /// The first attempt at an order that has just been created as `pending`.
     pub fn start(held: Held, purchase: Purchase) -> Self {
-        Self { held, phase: Phase::Reserve(purchase) }
+        Self {
+            held,
+            phase: Phase::Reserve(purchase),
+        }
     }
 
     /// Goes on with an order that recovery has taken over in this state: before `paid` it is cancelled, from `paid` on it goes
@@ -111,7 +114,11 @@ impl Run {
             },
             Phase::Move(step, purchase) => {
                 let moved = checkout.advance(self.held, &step).await?;
-                if moved == Moved::Lost { Phase::Ended(End::Lost) } else { arrived(step.to, purchase) }
+                if moved == Moved::Lost {
+                    Phase::Ended(End::Lost)
+                } else {
+                    arrived(step.to, purchase)
+                }
             }
             Phase::Ended(end) => Phase::Ended(end),
         };
@@ -124,7 +131,9 @@ fn arrived(state: OrderState, purchase: Option<Purchase>) -> Phase {
     match (state, purchase) {
         (OrderState::Pending, Some(purchase)) => Phase::Reserve(purchase),
         (OrderState::Reserved, Some(purchase)) => Phase::Pay(purchase),
-        (OrderState::Pending | OrderState::Reserved, None) => cancel(state, Reason::Interrupted, None),
+        (OrderState::Pending | OrderState::Reserved, None) => {
+            cancel(state, Reason::Interrupted, None)
+        }
         (OrderState::Paid, _) => Phase::Sell,
         (OrderState::Cancelling, _) => Phase::Void,
         (OrderState::Confirmed | OrderState::Cancelled, _) => Phase::Ended(End::Rest(state)),
@@ -132,11 +141,27 @@ fn arrived(state: OrderState, purchase: Option<Purchase>) -> Phase {
 }
 
 fn advance(from: OrderState, to: OrderState, purchase: Option<Purchase>) -> Phase {
-    Phase::Move(Move { from, to, reason: None, reason_lines: None }, purchase)
+    Phase::Move(
+        Move {
+            from,
+            to,
+            reason: None,
+            reason_lines: None,
+        },
+        purchase,
+    )
 }
 
 fn cancel(from: OrderState, reason: Reason, reason_lines: Option<serde_json::Value>) -> Phase {
-    Phase::Move(Move { from, to: OrderState::Cancelling, reason: Some(reason), reason_lines }, None)
+    Phase::Move(
+        Move {
+            from,
+            to: OrderState::Cancelling,
+            reason: Some(reason),
+            reason_lines,
+        },
+        None,
+    )
 }
 
 async fn reserve(checkout: &Checkout, order_id: OrderId, purchase: Purchase) -> Phase {
@@ -155,7 +180,9 @@ async fn reserve(checkout: &Checkout, order_id: OrderId, purchase: Purchase) -> 
 
 async fn pay(checkout: &Checkout, order_id: OrderId, purchase: Purchase) -> Phase {
     let from = OrderState::Reserved;
-    let capture = checkout.gateway.capture(order_id, purchase.total_cents, purchase.card);
+    let capture = checkout
+        .gateway
+        .capture(order_id, purchase.total_cents, purchase.card);
     match tokio::time::timeout(checkout.timings.pay_deadline, capture).await {
         Ok(Ok(Capture::Captured)) => advance(from, OrderState::Paid, None),
         Ok(Ok(Capture::Declined)) => cancel(from, Reason::CardDeclined, None),

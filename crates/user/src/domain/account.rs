@@ -39,7 +39,11 @@ impl Email {
             && host.split('.').all(|label| !label.is_empty())
             && email.len() <= Self::BYTES_MAX
             && !email.chars().any(|c| c.is_whitespace() || c.is_control());
-        if shaped { Ok(Self(email)) } else { Err(MESSAGE) }
+        if shaped {
+            Ok(Self(email))
+        } else {
+            Err(MESSAGE)
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -105,7 +109,17 @@ mod tests {
     #[test]
     fn what_is_no_email_is_refused() {
         let long = format!("{}@example.org", "a".repeat(250));
-        for text in ["", "ada", "@example.org", "ada@", "ada@example", "a b@example.org", "a@b@example.org", "ada@.org", &long] {
+        for text in [
+            "",
+            "ada",
+            "@example.org",
+            "ada@",
+            "ada@example",
+            "a b@example.org",
+            "a@b@example.org",
+            "ada@.org",
+            &long,
+        ] {
             assert!(Email::parse(text).is_err(), "{text}");
         }
     }

@@ -27,7 +27,9 @@ impl CardDetails {
 }
 
 fn is_expiry(text: &str) -> bool {
-    let Some((month, year)) = text.split_once('/') else { return false };
+    let Some((month, year)) = text.split_once('/') else {
+        return false;
+    };
     let (month, year) = (month.trim(), year.trim());
     let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
     two_digits(month) && two_digits(year) && matches!(month.parse(), Ok(1..=12u8))
@@ -45,7 +47,12 @@ pub enum CardToken {
 }
 
 impl CardToken {
-    const ALL: [Self; 4] = [Self::Pays, Self::Declined, Self::TimesOut, Self::AnswersLate];
+    const ALL: [Self; 4] = [
+        Self::Pays,
+        Self::Declined,
+        Self::TimesOut,
+        Self::AnswersLate,
+    ];
 
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let known = Self::ALL.into_iter().find(|token| token.as_str() == text);
@@ -68,7 +75,13 @@ mod tests {
 
     #[test]
     fn a_card_is_checked_for_its_shape() {
-        assert_eq!(CardDetails::parse("4242 4242 4242 4242", "12/30", "123").ok().unwrap().number(), "4242424242424242");
+        assert_eq!(
+            CardDetails::parse("4242 4242 4242 4242", "12/30", "123")
+                .ok()
+                .unwrap()
+                .number(),
+            "4242424242424242"
+        );
         for (number, expiry, cvc) in [
             ("4242", "12/30", "123"),
             ("4242x24242424242", "12/30", "123"),
@@ -77,7 +90,10 @@ mod tests {
             ("4242424242424242", "12/30", "12"),
             ("4242424242424242", "12/30", "abc"),
         ] {
-            assert!(CardDetails::parse(number, expiry, cvc).is_err(), "{number} {expiry} {cvc}");
+            assert!(
+                CardDetails::parse(number, expiry, cvc).is_err(),
+                "{number} {expiry} {cvc}"
+            );
         }
     }
 

@@ -11,7 +11,9 @@ impl IdempotencyKey {
         if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid("An idempotency key is 1 to 64 visible ASCII characters."))
+            Err(Invalid(
+                "An idempotency key is 1 to 64 visible ASCII characters.",
+            ))
         }
     }
 
@@ -33,7 +35,14 @@ impl RequestHash {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
-        for text in [address.recipient(), address.street(), address.postcode(), address.city(), address.country(), card.as_str()] {
+        for text in [
+            address.recipient(),
+            address.street(),
+            address.postcode(),
+            address.city(),
+            address.country(),
+            card.as_str(),
+        ] {
             part(text.as_bytes());
         }
         for (product_id, quantity) in lines.unwrap_or_default() {
@@ -67,9 +76,21 @@ mod tests {
     #[test]
     fn the_hash_tells_requests_apart() {
         let hash = RequestHash::of(&address("Main 1", "1010"), CardToken::Pays, None);
-        assert_eq!(hash, RequestHash::of(&address(" Main 1", "1010"), CardToken::Pays, None));
-        assert_ne!(hash, RequestHash::of(&address("Main 1", "1010"), CardToken::Declined, None));
-        assert_ne!(hash, RequestHash::of(&address("Main 11", "010"), CardToken::Pays, None));
-        assert_ne!(hash, RequestHash::of(&address("Main 1", "1010"), CardToken::Pays, Some(&[(1, 1)])));
+        assert_eq!(
+            hash,
+            RequestHash::of(&address(" Main 1", "1010"), CardToken::Pays, None)
+        );
+        assert_ne!(
+            hash,
+            RequestHash::of(&address("Main 1", "1010"), CardToken::Declined, None)
+        );
+        assert_ne!(
+            hash,
+            RequestHash::of(&address("Main 11", "010"), CardToken::Pays, None)
+        );
+        assert_ne!(
+            hash,
+            RequestHash::of(&address("Main 1", "1010"), CardToken::Pays, Some(&[(1, 1)]))
+        );
     }
 }

@@ -9,7 +9,10 @@ pub struct OrderId(pub i64);
 impl OrderId {
     /// The id that a number of the cluster's sequence makes for this user, unless the number is absurdly large.
     pub fn allocate(sequence: i64, user: UserId) -> Option<Self> {
-        sequence.checked_mul(i64::from(shop_db::SLOTS))?.checked_add(i64::from(user.slot())).map(Self)
+        sequence
+            .checked_mul(i64::from(shop_db::SLOTS))?
+            .checked_add(i64::from(user.slot()))
+            .map(Self)
     }
 
     pub fn slot(self) -> u16 {
@@ -35,7 +38,14 @@ pub enum OrderState {
 }
 
 impl OrderState {
-    const ALL: [Self; 6] = [Self::Pending, Self::Reserved, Self::Paid, Self::Confirmed, Self::Cancelling, Self::Cancelled];
+    const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Reserved,
+        Self::Paid,
+        Self::Confirmed,
+        Self::Cancelling,
+        Self::Cancelled,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,8 +83,13 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 5] =
-        [Self::SoldOut, Self::CardDeclined, Self::PaymentUnanswered, Self::InventoryUnavailable, Self::Interrupted];
+    const ALL: [Self; 5] = [
+        Self::SoldOut,
+        Self::CardDeclined,
+        Self::PaymentUnanswered,
+        Self::InventoryUnavailable,
+        Self::Interrupted,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,11 +108,21 @@ impl Reason {
     /// For the customer: what happened, and what to do.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::SoldOut => "Somebody was faster: not enough copies are left. Nothing was charged.",
-            Self::CardDeclined => "Your card was declined. Nothing was charged; please try another card.",
-            Self::PaymentUnanswered => "The payment could not be completed. Nothing was charged; please try again.",
-            Self::InventoryUnavailable => "We could not set the prints aside for you. Nothing was charged; please try again.",
-            Self::Interrupted => "We were interrupted while placing your order. Nothing was charged; please try again.",
+            Self::SoldOut => {
+                "Somebody was faster: not enough copies are left. Nothing was charged."
+            }
+            Self::CardDeclined => {
+                "Your card was declined. Nothing was charged; please try another card."
+            }
+            Self::PaymentUnanswered => {
+                "The payment could not be completed. Nothing was charged; please try again."
+            }
+            Self::InventoryUnavailable => {
+                "We could not set the prints aside for you. Nothing was charged; please try again."
+            }
+            Self::Interrupted => {
+                "We were interrupted while placing your order. Nothing was charged; please try again."
+            }
         }
     }
 }

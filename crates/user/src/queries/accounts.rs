@@ -30,12 +30,18 @@ pub struct Credentials {
 }
 
 fn role_from(text: &str) -> Role {
-    if text == "shopkeeper" { Role::Shopkeeper } else { Role::Customer }
+    if text == "shopkeeper" {
+        Role::Shopkeeper
+    } else {
+        Role::Customer
+    }
 }
 
 /// The next number of this cluster, of which a user id is made.
 pub async fn next_number(conn: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select nextval('user_ids') as "number!""#).fetch_one(conn).await
+    sqlx::query_scalar!(r#"select nextval('user_ids') as "number!""#)
+        .fetch_one(conn)
+        .await
 }
 
 pub async fn insert(
@@ -59,7 +65,9 @@ pub async fn insert(
 
 /// Takes back an account whose e-mail went to somebody else before the registration was through.
 pub async fn delete(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<()> {
-    sqlx::query!("delete from accounts where user_id = $1", user_id.0).execute(conn).await?;
+    sqlx::query!("delete from accounts where user_id = $1", user_id.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -85,10 +93,16 @@ pub async fn find(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Opti
     }))
 }
 
-pub async fn credentials(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Option<Credentials>> {
-    let row = sqlx::query!("select name, role, password_hash from accounts where user_id = $1", user_id.0)
-        .fetch_optional(conn)
-        .await?;
+pub async fn credentials(
+    conn: &mut PgConnection,
+    user_id: UserId,
+) -> sqlx::Result<Option<Credentials>> {
+    let row = sqlx::query!(
+        "select name, role, password_hash from accounts where user_id = $1",
+        user_id.0
+    )
+    .fetch_optional(conn)
+    .await?;
     Ok(row.map(|row| Credentials {
         user_id,
         name: row.name,
@@ -98,7 +112,10 @@ pub async fn credentials(conn: &mut PgConnection, user_id: UserId) -> sqlx::Resu
 }
 
 pub async fn exists(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<bool> {
-    let found = sqlx::query_scalar!(r#"select exists (select from accounts where user_id = $1) as "found!""#, user_id.0);
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from accounts where user_id = $1) as "found!""#,
+        user_id.0
+    );
     found.fetch_one(conn).await
 }
 
@@ -128,7 +145,11 @@ pub async fn update(
 }
 
 /// Remembers the address of an order for the next one.
-pub async fn set_address(conn: &mut PgConnection, user_id: UserId, address: &Address) -> sqlx::Result<()> {
+pub async fn set_address(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    address: &Address,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update accounts set recipient = $2, street = $3, postcode = $4, city = $5, country = $6
          where user_id = $1 and (recipient, street, postcode, city, country) is distinct from ($2, $3, $4, $5, $6)",
@@ -144,7 +165,17 @@ pub async fn set_address(conn: &mut PgConnection, user_id: UserId, address: &Add
     Ok(())
 }
 
-pub async fn set_photo(conn: &mut PgConnection, user_id: UserId, photo_id: Option<i64>) -> sqlx::Result<()> {
-    sqlx::query!("update accounts set photo_id = $2 where user_id = $1", user_id.0, photo_id).execute(conn).await?;
+pub async fn set_photo(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    photo_id: Option<i64>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update accounts set photo_id = $2 where user_id = $1",
+        user_id.0,
+        photo_id
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -7,7 +7,11 @@ use sqlx::PgConnection;
 use crate::domain::{OrderId, UserId};
 
 /// Claims jobs for `life`: long enough to do them; who dies meanwhile leaves them to the next.
-pub async fn claim(conn: &mut PgConnection, limit: u32, life: Duration) -> sqlx::Result<Vec<(UserId, OrderId)>> {
+pub async fn claim(
+    conn: &mut PgConnection,
+    limit: u32,
+    life: Duration,
+) -> sqlx::Result<Vec<(UserId, OrderId)>> {
     let rows = sqlx::query!(
         "update cart_jobs set claimed_until = now() + make_interval(secs => $2)
          from (select user_id, order_id from cart_jobs where claimed_until < now()
@@ -19,13 +23,24 @@ pub async fn claim(conn: &mut PgConnection, limit: u32, life: Duration) -> sqlx:
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (UserId(row.user_id), OrderId(row.order_id))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (UserId(row.user_id), OrderId(row.order_id)))
+        .collect())
 }
 
 /// The cart has been changed.
-pub async fn delete(conn: &mut PgConnection, user_id: UserId, order_id: OrderId) -> sqlx::Result<()> {
-    sqlx::query!("delete from cart_jobs where user_id = $1 and order_id = $2", user_id.0, order_id.0)
-        .execute(conn)
-        .await?;
+pub async fn delete(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    order_id: OrderId,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from cart_jobs where user_id = $1 and order_id = $2",
+        user_id.0,
+        order_id.0
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::orders::state_from;
@@ -47,10 +47,35 @@ pub enum Moved {
 }
 
 /// Moves the order, if it is still ours. `deadline` is when recovery may take it from the new state.
-/// A confirmation writes the event and the cart's job in the same transaction.
-pub async fn advance(conn: &mut PgConnection, held: Held, step: &Move, deadline: Duration) -> sqlx::Result<Moved> {
-    let mut tx = conn.begin().await?;
-    let total_cents = sqlx::query_scalar!(
+/// A confirmation writes the event and the cart's job in the same statement.
+pub async fn advance(
+    conn: &mut PgConnection,
+    held: Held,
+    step: &Move,
+    deadline: Duration,
+) -> sqlx::Result<Moved> {
+    let moved = match step.to {
+        OrderState::Confirmed => confirm(conn, held, step.from, deadline).await?,
+        _ => update(conn, held, step, deadline).await?,
+    };
+    if let Some(total_cents) = moved {
+        return Ok(Moved::Now { total_cents });
+    }
+    let now = current(conn, held.user_id, held.order_id).await?;
+    Ok(if now == Some((step.to, held.attempt)) {
+        Moved::Before
+    } else {
+        Moved::Lost
+    })
+}
+
+async fn update(
+    conn: &mut PgConnection,
+    held: Held,
+    step: &Move,
+    deadline: Duration,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
         "update orders set state = $5, state_since = now(), due_at = now() + make_interval(secs => $6),
              reason = case when $5 = 'cancelled' then reason else $7 end,
              reason_lines = case when $5 = 'cancelled' then reason_lines else $8 end
@@ -65,33 +90,36 @@ pub async fn advance(conn: &mut PgConnection, held: Held, step: &Move, deadline:
         step.reason.map(Reason::as_str),
         step.reason_lines
     )
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(total_cents) = total_cents else {
-        tx.rollback().await?;
-        let now = current(conn, held.user_id, held.order_id).await?;
-        return Ok(if now == Some((step.to, held.attempt)) { Moved::Before } else { Moved::Lost });
-    };
-    if step.to == OrderState::Confirmed {
-        write_consequences(&mut tx, held).await?;
-    }
-    tx.commit().await?;
-    Ok(Moved::Now { total_cents })
+    .fetch_optional(conn)
+    .await
 }
 
-async fn write_consequences(conn: &mut PgConnection, held: Held) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into order_outbox (user_id, order_id, message_id) values ($1, $2, $3)",
+async fn confirm(
+    conn: &mut PgConnection,
+    held: Held,
+    from: OrderState,
+    deadline: Duration,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "with moved as (
+             update orders set state = 'confirmed', state_since = now(), due_at = now() + make_interval(secs => $5)
+             where user_id = $1 and order_id = $2 and state = $3 and attempt = $4
+             returning user_id, order_id, total_cents
+         ), event as (
+             insert into order_outbox (user_id, order_id, message_id) select user_id, order_id, $6 from moved
+         ), job as (
+             insert into cart_jobs (user_id, order_id) select user_id, order_id from moved
+         )
+         select total_cents from moved",
         held.user_id.0,
         held.order_id.0,
+        from.as_str(),
+        held.attempt.0,
+        deadline.as_secs_f64(),
         Uuid::now_v7()
     )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!("insert into cart_jobs (user_id, order_id) values ($1, $2)", held.user_id.0, held.order_id.0)
-        .execute(&mut *conn)
-        .await?;
-    Ok(())
+    .fetch_optional(conn)
+    .await
 }
 
 /// Where an order stands, and in whose hands.
@@ -100,11 +128,15 @@ pub async fn current(
     user_id: UserId,
     order_id: OrderId,
 ) -> sqlx::Result<Option<(OrderState, Attempt)>> {
-    let row =
-        sqlx::query!("select state, attempt from orders where user_id = $1 and order_id = $2", user_id.0, order_id.0)
-            .fetch_optional(conn)
-            .await?;
-    row.map(|row| Ok((state_from(&row.state)?, Attempt(row.attempt)))).transpose()
+    let row = sqlx::query!(
+        "select state, attempt from orders where user_id = $1 and order_id = $2",
+        user_id.0,
+        order_id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| Ok((state_from(&row.state)?, Attempt(row.attempt))))
+        .transpose()
 }
 
 /// Takes overdue orders over, at most `limit`, by raising their attempt. Orders that another process is taking at this
@@ -133,6 +165,11 @@ pub async fn take_overdue(
         attempt: Attempt(attempt),
     };
     rows.into_iter()
-        .map(|row| Ok((held(row.user_id, row.order_id, row.attempt), state_from(&row.state)?)))
+        .map(|row| {
+            Ok((
+                held(row.user_id, row.order_id, row.attempt),
+                state_from(&row.state)?,
+            ))
+        })
         .collect()
 }

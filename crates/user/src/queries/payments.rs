@@ -13,7 +13,11 @@ pub enum Entry {
 }
 
 /// Writes the entry unless the order has one, and gives the one it has: the first to arrive decides.
-pub async fn settle(conn: &mut PgConnection, order_id: OrderId, entry: Entry) -> sqlx::Result<Entry> {
+pub async fn settle(
+    conn: &mut PgConnection,
+    order_id: OrderId,
+    entry: Entry,
+) -> sqlx::Result<Entry> {
     let (state, amount_cents) = match entry {
         Entry::Captured { amount_cents } => ("captured", Some(amount_cents)),
         Entry::Declined { amount_cents } => ("declined", Some(amount_cents)),
@@ -31,13 +35,18 @@ pub async fn settle(conn: &mut PgConnection, order_id: OrderId, entry: Entry) ->
         return Ok(entry);
     }
     // Entries are never changed or deleted, so the one that stood in the way is there.
-    let row = sqlx::query!("select state, amount_cents from payments where order_id = $1", order_id.0)
-        .fetch_one(conn)
-        .await?;
+    let row = sqlx::query!(
+        "select state, amount_cents from payments where order_id = $1",
+        order_id.0
+    )
+    .fetch_one(conn)
+    .await?;
     match (row.state.as_str(), row.amount_cents) {
         ("captured", Some(amount_cents)) => Ok(Entry::Captured { amount_cents }),
         ("declined", Some(amount_cents)) => Ok(Entry::Declined { amount_cents }),
         ("voided", _) => Ok(Entry::Voided),
-        (other, _) => Err(sqlx::Error::Decode(format!("unknown payment state {other:?}").into())),
+        (other, _) => Err(sqlx::Error::Decode(
+            format!("unknown payment state {other:?}").into(),
+        )),
     }
 }

@@ -2,9 +2,11 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use shop_web::extract::{Consistency, CurrentUser, Form, Page, Query};
+use shop_session::SessionUser;
+use shop_web::extract::{Consistency, CurrentUser, Form, MaybeSession, Page, Query, SessionCookie};
 use shop_web::page::Html;
 
+use super::sessions::open;
 use super::view::AddressFields;
 use crate::domain::{AccountName, Address, Invalid, UserId};
 use crate::error::{Error, Result};
@@ -52,12 +54,20 @@ pub(super) async fn page(
     Query(query): Query<Saved>,
 ) -> Result<Response> {
     let account = AccountView(find(&app, &consistency, UserId(user.id)).await?);
-    Ok(Html(AccountPage { page, account, saved: query.saved.is_some(), message: None }).into_response())
+    Ok(Html(AccountPage {
+        page,
+        account,
+        saved: query.saved.is_some(),
+        message: None,
+    })
+    .into_response())
 }
 
 pub(super) async fn submit(
     State(app): State<AppState>,
     CurrentUser { user, .. }: CurrentUser,
+    session: MaybeSession,
+    cookie: SessionCookie,
     consistency: Consistency,
     page: Page,
     Form(form): Form<AccountForm>,
@@ -68,7 +78,12 @@ pub(super) async fn submit(
         Err(Invalid(message)) => {
             let mut account = find(&app, &consistency, user_id).await?;
             form.show_in(&mut account);
-            let again = AccountPage { page, account: AccountView(account), saved: false, message: Some(message) };
+            let again = AccountPage {
+                page,
+                account: AccountView(account),
+                saved: false,
+                message: Some(message),
+            };
             return Ok((http::StatusCode::UNPROCESSABLE_ENTITY, Html(again)).into_response());
         }
     };
@@ -79,13 +94,24 @@ pub(super) async fn submit(
         accounts::set_photo(&mut conn, user_id, photo_id).await?;
     }
     consistency.wrote(cluster.name(), conn.position().await?);
+    drop(conn);
+    if change.name.as_str() != user.name {
+        // The name is part of the session, which is never changed, only replaced.
+        let user = SessionUser {
+            name: change.name.as_str().to_owned(),
+            ..user
+        };
+        open(&app, &session, &cookie, user).await?;
+    }
     Ok(Redirect::to("/account?saved=1").into_response())
 }
 
 async fn find(app: &AppState, consistency: &Consistency, user_id: UserId) -> Result<Account> {
     let cluster = app.cluster(user_id);
     let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)
+    accounts::find(&mut conn, user_id)
+        .await?
+        .ok_or(Error::NotFound)
 }
 
 struct Change {
@@ -119,11 +145,23 @@ impl AccountView {
 
 impl AccountForm {
     fn parse(&self) -> Result<Change, Invalid> {
-        let parts = [&self.recipient, &self.street, &self.postcode, &self.city, &self.country];
+        let parts = [
+            &self.recipient,
+            &self.street,
+            &self.postcode,
+            &self.city,
+            &self.country,
+        ];
         let address = if parts.iter().all(|part| part.trim().is_empty()) {
             None
         } else {
-            Some(Address::parse(&self.recipient, &self.street, &self.postcode, &self.city, &self.country)?)
+            Some(Address::parse(
+                &self.recipient,
+                &self.street,
+                &self.postcode,
+                &self.city,
+                &self.country,
+            )?)
         };
         let photo_id = match self.photo_id.as_deref().map(str::trim) {
             None => None,
@@ -133,7 +171,11 @@ impl AccountForm {
                 Some(Some(id.ok_or(Invalid("This is not a photo's number."))?))
             }
         };
-        Ok(Change { name: AccountName::parse(&self.name)?, address, photo_id })
+        Ok(Change {
+            name: AccountName::parse(&self.name)?,
+            address,
+            photo_id,
+        })
     }
 
     /// What was typed stays in the form, also if it was refused.

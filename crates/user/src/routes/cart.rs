@@ -56,8 +56,18 @@ pub(super) async fn page(
     consistency: Consistency,
     page: Page,
 ) -> Result<Response> {
-    let cart = CartView::of(&current(&app, &session).await?, &app.inventory, &consistency).await?;
-    Ok(Html(CartPage { page, cart, quantity_max: QUANTITY_MAX }).into_response())
+    let cart = CartView::of(
+        &current(&app, &session).await?,
+        &app.inventory,
+        &consistency,
+    )
+    .await?;
+    Ok(Html(CartPage {
+        page,
+        cart,
+        quantity_max: QUANTITY_MAX,
+    })
+    .into_response())
 }
 
 pub(super) async fn submit(
@@ -123,7 +133,13 @@ async fn put(
     product_id: i64,
     quantity: u32,
 ) -> Result<Cart> {
-    if quantity > 0 && !app.inventory.products(&[product_id], consistency).await?.contains_key(&product_id) {
+    if quantity > 0
+        && !app
+            .inventory
+            .products(&[product_id], consistency)
+            .await?
+            .contains_key(&product_id)
+    {
         return Err(Error::NotFound);
     }
     let owner = match cart_owner(session) {
@@ -147,11 +163,17 @@ async fn json(app: &AppState, consistency: &Consistency, cart: &Cart) -> Result<
         available: line.print.as_ref().map_or(0, |print| print.available),
         title: line.print.map(|print| print.title),
     });
-    Ok(Json(CartJson { lines: lines.collect(), total_cents: view.total }).into_response())
+    Ok(Json(CartJson {
+        lines: lines.collect(),
+        total_cents: view.total,
+    })
+    .into_response())
 }
 
 fn quantity(asked: Option<i64>) -> Result<u32, Invalid> {
-    let quantity = asked.and_then(|asked| u32::try_from(asked).ok()).filter(|quantity| *quantity <= QUANTITY_MAX);
+    let quantity = asked
+        .and_then(|asked| u32::try_from(asked).ok())
+        .filter(|quantity| *quantity <= QUANTITY_MAX);
     quantity.ok_or(Invalid("A quantity is a number from 0 to 99."))
 }
 

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::orders::OrderView;
 use super::view::{AddressFields, CartView};
 use crate::checkout::Placed;
-use crate::domain::{Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderState, RequestHash, UserId};
+use crate::domain::{
+    Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderState, RequestHash, UserId,
+};
 use crate::error::{Error, Result};
 use crate::inventory::Product;
 use crate::payments::Gateway;
@@ -106,9 +108,15 @@ pub(super) async fn page(
     let cluster = app.cluster(user_id);
     let account = {
         let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-        accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)?
+        accounts::find(&mut conn, user_id)
+            .await?
+            .ok_or(Error::NotFound)?
     };
-    let recipient = if account.recipient.is_empty() { account.name } else { account.recipient };
+    let recipient = if account.recipient.is_empty() {
+        account.name
+    } else {
+        account.recipient
+    };
     let form = CheckoutForm {
         recipient,
         street: account.street,
@@ -118,7 +126,14 @@ pub(super) async fn page(
         ..CheckoutForm::default()
     };
     let cart = CartView::of(&cart, &app.inventory, &consistency).await?;
-    Ok(Html(CheckoutPage { page, cart, form: &form, key: new_key(), message: None }).into_response())
+    Ok(Html(CheckoutPage {
+        page,
+        cart,
+        form: &form,
+        key: new_key(),
+        message: None,
+    })
+    .into_response())
 }
 
 pub(super) async fn submit(
@@ -135,12 +150,18 @@ pub(super) async fn submit(
     };
     let error = match placed {
         Ok(order) if order.state == OrderState::Cancelled => cancelled(&order),
-        Ok(order) => return Ok(Redirect::to(&format!("/orders/{}", order.order_id)).into_response()),
+        Ok(order) => {
+            return Ok(Redirect::to(&format!("/orders/{}", order.order_id)).into_response());
+        }
         Err(error) => error,
     };
     // Nothing was ordered under this key if the form itself was refused; after a cancelled order a new key is needed.
     let is_refused = matches!(error, Error::Invalid(_));
-    let key = if is_refused && !form.idempotency_key.is_empty() { form.idempotency_key.clone() } else { new_key() };
+    let key = if is_refused && !form.idempotency_key.is_empty() {
+        form.idempotency_key.clone()
+    } else {
+        new_key()
+    };
     let problem = error.into_problem();
     if problem.status().is_server_error() {
         return Ok(problem.into_response());
@@ -151,7 +172,17 @@ pub(super) async fn submit(
     }
     let cart = CartView::of(&cart, &app.inventory, &consistency).await?;
     let message = problem.detail_text().map(ToOwned::to_owned);
-    Ok((problem.status(), Html(CheckoutPage { page, cart, form: &form, key, message })).into_response())
+    Ok((
+        problem.status(),
+        Html(CheckoutPage {
+            page,
+            cart,
+            form: &form,
+            key,
+            message,
+        }),
+    )
+        .into_response())
 }
 
 pub(super) async fn create(
@@ -161,7 +192,10 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(body): Json<NewOrderJson>,
 ) -> Result<Response> {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).ok_or(Error::NoKey)?;
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .ok_or(Error::NoKey)?;
     let key = IdempotencyKey::parse(key).map_err(|_| Error::NoKey)?;
     let wish = body.parse(key)?;
     let user_id = UserId(user.id);
@@ -185,7 +219,12 @@ pub(super) async fn create(
 }
 
 /// Finds or makes the order of a key, and waits for it, up to a deadline.
-async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish: Wish) -> Result<Order> {
+async fn place(
+    app: &AppState,
+    consistency: &Consistency,
+    user_id: UserId,
+    wish: Wish,
+) -> Result<Order> {
     let request_hash = RequestHash::of(&wish.address, wish.card, wish.lines.as_deref());
     let mut placed: Placed = match app.checkout.find(user_id, &wish.key, &request_hash).await? {
         Some(placed) => placed,
@@ -230,18 +269,27 @@ async fn compose(
         .filter_map(|(product_id, quantity)| {
             let product = products.get(product_id)?;
             let enough = product.available >= i64::from(*quantity);
-            (!enough).then(|| serde_json::json!({"product_id": product_id, "available": product.available}))
+            (!enough).then(
+                || serde_json::json!({"product_id": product_id, "available": product.available}),
+            )
         })
         .collect();
     if !short.is_empty() {
-        return Err(Error::SoldOut { lines: short.into() });
+        return Err(Error::SoldOut {
+            lines: short.into(),
+        });
     }
     let mut lines = Vec::with_capacity(wanted.len());
     for (product_id, quantity) in wanted {
-        let product = products.remove(&product_id).ok_or(Error::UnknownProduct(product_id))?;
+        let product = products
+            .remove(&product_id)
+            .ok_or(Error::UnknownProduct(product_id))?;
         lines.push(line_of(product, quantity));
     }
-    let total_cents = lines.iter().map(|line| Cents(line.price_cents.saturating_mul(i64::from(line.quantity)))).sum::<Cents>();
+    let total_cents = lines
+        .iter()
+        .map(|line| Cents(line.price_cents.saturating_mul(i64::from(line.quantity))))
+        .sum::<Cents>();
     Ok(NewOrder {
         user_id,
         key: wish.key.clone(),
@@ -259,16 +307,30 @@ fn line_of(product: Product, quantity: u32) -> OrderLine {
         price_cents: product.price_cents.0,
         title: product.title,
         artist: product.artist,
-        photo: product.photo.and_then(|photo| serde_json::to_value(photo).ok()),
+        photo: product
+            .photo
+            .and_then(|photo| serde_json::to_value(photo).ok()),
     }
 }
 
 fn lines_of(cart: &Cart) -> Vec<(i64, u32)> {
-    cart.lines.iter().map(|CartLine { product_id, quantity }| (*product_id, *quantity)).collect()
+    cart.lines
+        .iter()
+        .map(
+            |CartLine {
+                 product_id,
+                 quantity,
+             }| (*product_id, *quantity),
+        )
+        .collect()
 }
 
 fn cancelled(order: &Order) -> Error {
-    Error::Cancelled { order_id: order.order_id.0, reason: order.reason, lines: order.reason_lines.clone() }
+    Error::Cancelled {
+        order_id: order.order_id.0,
+        reason: order.reason,
+        lines: order.reason_lines.clone(),
+    }
 }
 
 fn new_key() -> String {
@@ -291,7 +353,13 @@ impl CheckoutForm {
         Ok(Wish {
             key: IdempotencyKey::parse(&self.idempotency_key)
                 .map_err(|_| Invalid("The form was incomplete. Please send it again."))?,
-            address: Address::parse(&self.recipient, &self.street, &self.postcode, &self.city, &self.country)?,
+            address: Address::parse(
+                &self.recipient,
+                &self.street,
+                &self.postcode,
+                &self.city,
+                &self.country,
+            )?,
             card: Gateway::tokenize(&card),
             lines: None,
         })
@@ -301,14 +369,26 @@ impl CheckoutForm {
 impl NewOrderJson {
     fn parse(self, key: IdempotencyKey) -> Result<Wish, Invalid> {
         let address = self.address.ok_or(Invalid("An order needs an address."))?;
-        let address =
-            Address::parse(&address.name, &address.street, &address.postcode, &address.city, &address.country)?;
+        let address = Address::parse(
+            &address.name,
+            &address.street,
+            &address.postcode,
+            &address.city,
+            &address.country,
+        )?;
         let card = match (self.card, self.card_token) {
-            (Some(card), None) => Gateway::tokenize(&CardDetails::parse(&card.number, &card.expiry, &card.cvc)?),
+            (Some(card), None) => {
+                Gateway::tokenize(&CardDetails::parse(&card.number, &card.expiry, &card.cvc)?)
+            }
             (None, Some(token)) => CardToken::parse(&token)?,
             _ => return Err(Invalid("An order needs either a card or a card token.")),
         };
-        Ok(Wish { key, address, card, lines: self.lines.map(parse_lines).transpose()? })
+        Ok(Wish {
+            key,
+            address,
+            card,
+            lines: self.lines.map(parse_lines).transpose()?,
+        })
     }
 }
 
@@ -316,10 +396,15 @@ fn parse_lines(lines: Vec<LineJson>) -> Result<Vec<(i64, u32)>, Invalid> {
     if lines.is_empty() || lines.len() > LINES_MAX {
         return Err(Invalid("An order has 1 to 50 lines."));
     }
-    let quantity = |asked| u32::try_from(asked).ok().filter(|quantity| (1..=QUANTITY_MAX).contains(quantity));
+    let quantity = |asked| {
+        u32::try_from(asked)
+            .ok()
+            .filter(|quantity| (1..=QUANTITY_MAX).contains(quantity))
+    };
     let mut parsed = Vec::with_capacity(lines.len());
     for line in lines {
-        let quantity = quantity(line.quantity).ok_or(Invalid("A quantity is a number from 1 to 99."))?;
+        let quantity =
+            quantity(line.quantity).ok_or(Invalid("A quantity is a number from 1 to 99."))?;
         parsed.push((line.product_id, quantity));
     }
     parsed.sort_unstable();

@@ -38,7 +38,13 @@ pub(super) async fn page(page: Page, session: MaybeSession, Query(query): Query<
     if session.user().is_some() {
         return Redirect::to(next).into_response();
     }
-    Html(LoginPage { page, next, email: "", message: None }).into_response()
+    Html(LoginPage {
+        page,
+        next,
+        email: "",
+        message: None,
+    })
+    .into_response()
 }
 
 pub(super) async fn submit(
@@ -60,7 +66,16 @@ pub(super) async fn submit(
                 return Ok(problem.into_response());
             }
             let message = problem.detail_text().map(ToOwned::to_owned);
-            Ok((problem.status(), Html(LoginPage { page, next, email: &form.email, message })).into_response())
+            Ok((
+                problem.status(),
+                Html(LoginPage {
+                    page,
+                    next,
+                    email: &form.email,
+                    message,
+                }),
+            )
+                .into_response())
         }
         Err(error) => Err(error),
     }

@@ -92,7 +92,12 @@ pub(super) async fn page(
     Query(query): Query<ListQuery>,
 ) -> Result<Response> {
     let (orders, next_cursor) = find_many(&app, &consistency, UserId(user.id), &query).await?;
-    Ok(Html(OrdersPage { page, orders, next_cursor }).into_response())
+    Ok(Html(OrdersPage {
+        page,
+        orders,
+        next_cursor,
+    })
+    .into_response())
 }
 
 pub(super) async fn order_page(
@@ -107,7 +112,9 @@ pub(super) async fn order_page(
     let mut response = Html(OrderPage { page, view }).into_response();
     if is_moving {
         // Works without a script: the page asks again by itself until the order rests.
-        response.headers_mut().insert(header::REFRESH, HeaderValue::from_static("2"));
+        response
+            .headers_mut()
+            .insert(header::REFRESH, HeaderValue::from_static("2"));
     }
     Ok(response)
 }
@@ -120,7 +127,11 @@ pub(super) async fn list(
 ) -> Result<Response> {
     let (orders, next_cursor) = find_many(&app, &consistency, UserId(user.id), &query).await?;
     let orders = orders.into_iter().map(OrderView::into_json).collect();
-    Ok(Json(ListJson { orders, next_cursor }).into_response())
+    Ok(Json(ListJson {
+        orders,
+        next_cursor,
+    })
+    .into_response())
 }
 
 pub(super) async fn show(
@@ -133,12 +144,22 @@ pub(super) async fn show(
     Ok(Json(view.into_json()).into_response())
 }
 
-async fn find(app: &AppState, consistency: &Consistency, user_id: UserId, order_id: OrderId) -> Result<OrderView> {
+async fn find(
+    app: &AppState,
+    consistency: &Consistency,
+    user_id: UserId,
+    order_id: OrderId,
+) -> Result<OrderView> {
     let cluster = app.cluster(user_id);
     let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    let order = queries::find(&mut conn, user_id, order_id).await?.ok_or(Error::NotFound)?;
+    let order = queries::find(&mut conn, user_id, order_id)
+        .await?
+        .ok_or(Error::NotFound)?;
     let lines = queries::lines(&mut conn, user_id, &[order_id]).await?;
-    Ok(OrderView::new(order, lines.into_iter().map(|(_, line)| line).collect()))
+    Ok(OrderView::new(
+        order,
+        lines.into_iter().map(|(_, line)| line).collect(),
+    ))
 }
 
 async fn find_many(
@@ -154,7 +175,10 @@ async fn find_many(
     let mut orders = queries::list(&mut conn, user_id, before, limit + 1).await?;
     let has_more = orders.len() > limit as usize;
     orders.truncate(limit as usize);
-    let next_cursor = orders.last().filter(|_| has_more).map(|order| order.order_id.to_string());
+    let next_cursor = orders
+        .last()
+        .filter(|_| has_more)
+        .map(|order| order.order_id.to_string());
     let ids: Vec<OrderId> = orders.iter().map(|order| order.order_id).collect();
     let mut lines: HashMap<OrderId, Vec<OrderLine>> = HashMap::new();
     for (order_id, line) in queries::lines(&mut conn, user_id, &ids).await? {
@@ -171,11 +195,18 @@ impl ListQuery {
     fn parse(&self) -> Result<(Option<OrderId>, u32), Invalid> {
         let before = match &self.cursor {
             None => None,
-            Some(text) => Some(OrderId(text.parse().map_err(|_| Invalid("This cursor was not made by us."))?)),
+            Some(text) => Some(OrderId(
+                text.parse()
+                    .map_err(|_| Invalid("This cursor was not made by us."))?,
+            )),
         };
         let limit = match &self.limit {
             None => LIMIT_DEFAULT,
-            Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or(LIMIT_INVALID)?,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+                .ok_or(LIMIT_INVALID)?,
         };
         Ok((before, limit))
     }
@@ -192,9 +223,14 @@ impl OrderView {
             sum: Cents(line.price_cents.saturating_mul(i64::from(line.quantity))),
             title: line.title,
             artist: line.artist,
-            photo: line.photo.and_then(|photo| serde_json::from_value(photo).ok()),
+            photo: line
+                .photo
+                .and_then(|photo| serde_json::from_value(photo).ok()),
         });
-        Self { lines: lines.collect(), order }
+        Self {
+            lines: lines.collect(),
+            order,
+        }
     }
 
     pub(super) fn total(&self) -> Cents {
@@ -254,5 +290,8 @@ pub(super) fn words(state: OrderState) -> &'static str {
 }
 
 pub(super) fn date(at: OffsetDateTime) -> String {
-    at.format(format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC")).unwrap_or_default()
+    at.format(format_description!(
+        "[day padding:none] [month repr:long] [year], [hour]:[minute] UTC"
+    ))
+    .unwrap_or_default()
 }

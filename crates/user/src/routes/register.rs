@@ -35,7 +35,14 @@ struct RegisterPage<'a> {
 
 pub(super) async fn page(page: Page, Query(query): Query<Next>) -> Response {
     let next = local_path(query.next.as_deref());
-    Html(RegisterPage { page, next, email: "", name: "", message: None }).into_response()
+    Html(RegisterPage {
+        page,
+        next,
+        email: "",
+        name: "",
+        message: None,
+    })
+    .into_response()
 }
 
 pub(super) async fn submit(
@@ -58,7 +65,13 @@ pub(super) async fn submit(
                 return Ok(problem.into_response());
             }
             let message = problem.detail_text().map(ToOwned::to_owned);
-            let again = RegisterPage { page, next, email: &form.email, name: &form.name, message };
+            let again = RegisterPage {
+                page,
+                next,
+                email: &form.email,
+                name: &form.name,
+                message,
+            };
             Ok((problem.status(), Html(again)).into_response())
         }
     }

@@ -38,7 +38,11 @@ pub(super) async fn create(
     Json(login): Json<Login>,
 ) -> Result<Response> {
     let user = authenticate(&app, &login.email, login.password).await?;
-    let name = MyName { id: user.id, name: user.name.clone(), role: user.role };
+    let name = MyName {
+        id: user.id,
+        name: user.name.clone(),
+        role: user.role,
+    };
     open(&app, &session, &cookie, user).await?;
     Ok((StatusCode::CREATED, Json(name)).into_response())
 }
@@ -59,22 +63,41 @@ pub(super) async fn me(State(app): State<AppState>, session: MaybeSession) -> Re
         Some(owner) => app.carts.get(&owner).await?.count(),
         None => 0,
     };
-    let user = session.user().map(|user| MyName { id: user.id, name: user.name.clone(), role: user.role });
+    let user = session.user().map(|user| MyName {
+        id: user.id,
+        name: user.name.clone(),
+        role: user.role,
+    });
     Ok(Json(Me { user, cart_count }).into_response())
 }
 
 /// Whose cart the visitor has, if any.
 pub(super) fn cart_owner(session: &MaybeSession) -> Option<CartOwner> {
     let ActiveSession { id, session } = session.0.as_ref()?;
-    Some(session.user.as_ref().map_or_else(|| CartOwner::Guest(id.clone()), |user| CartOwner::User(user.id)))
+    Some(session.user.as_ref().map_or_else(
+        || CartOwner::Guest(id.clone()),
+        |user| CartOwner::User(user.id),
+    ))
 }
 
 /// Says who logs in with what was typed. What can't be an e-mail or a password is just as wrong as a wrong one.
-pub(super) async fn authenticate(app: &AppState, email: &str, password: String) -> Result<SessionUser> {
-    let (Ok(email), Some(password)) = (Email::parse(email), Password::parse_attempt(password)) else {
+pub(super) async fn authenticate(
+    app: &AppState,
+    email: &str,
+    password: String,
+) -> Result<SessionUser> {
+    let (Ok(email), Some(password)) = (Email::parse(email), Password::parse_attempt(password))
+    else {
         return Err(LoginError::Refused.into());
     };
-    Ok(log_in(&app.shards, &app.passwords, &app.failed_logins, &email, &password).await?)
+    Ok(log_in(
+        &app.shards,
+        &app.passwords,
+        &app.failed_logins,
+        &email,
+        &password,
+    )
+    .await?)
 }
 
 /// Opens a session under a new id, so that an id that somebody else knew is worth nothing. A guest's cart comes along.
@@ -96,7 +119,11 @@ pub(super) async fn open(
     Ok(())
 }
 
-pub(super) async fn close(app: &AppState, session: &MaybeSession, cookie: &SessionCookie) -> Result<()> {
+pub(super) async fn close(
+    app: &AppState,
+    session: &MaybeSession,
+    cookie: &SessionCookie,
+) -> Result<()> {
     if let Some(ActiveSession { id, .. }) = &session.0 {
         app.web.sessions.destroy(id).await?;
     }

@@ -45,7 +45,10 @@ pub(super) async fn create(
     Json(new): Json<NewUser>,
 ) -> Result<Response> {
     let user = sign_up(&app, &consistency, &new.email, &new.name, new.password).await?;
-    let created = CreatedUser { id: user.id, name: user.name.clone() };
+    let created = CreatedUser {
+        id: user.id,
+        name: user.name.clone(),
+    };
     open(&app, &session, &cookie, user).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
@@ -62,8 +65,16 @@ pub(super) async fn show(
     }
     let cluster = app.cluster(UserId(id));
     let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    let account = accounts::find(&mut conn, UserId(id)).await?.ok_or(Error::NotFound)?;
-    let user = User { id, name: account.name, email: account.email, role: account.role, photo_id: account.photo_id };
+    let account = accounts::find(&mut conn, UserId(id))
+        .await?
+        .ok_or(Error::NotFound)?;
+    let user = User {
+        id,
+        name: account.name,
+        email: account.email,
+        role: account.role,
+        photo_id: account.photo_id,
+    };
     Ok(Json(user).into_response())
 }
 
@@ -80,7 +91,10 @@ pub(super) async fn sign_up(
     let password = Password::parse_new(password)?;
     let hash = app.passwords.hash(&password).await?;
     let registration = register(&app.shards, &email, &name, &hash).await?;
-    consistency.wrote(app.cluster(registration.user_id).name(), registration.position);
+    consistency.wrote(
+        app.cluster(registration.user_id).name(),
+        registration.position,
+    );
     Ok(SessionUser {
         id: registration.user_id.0,
         name: name.as_str().to_owned(),

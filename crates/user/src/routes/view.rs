@@ -40,14 +40,20 @@ impl CartLineView {
         match &self.print {
             None => Some("No longer in the shop"),
             Some(print) if print.available <= 0 => Some("Sold out"),
-            Some(print) if print.available < i64::from(self.quantity) => Some("Fewer copies are left"),
+            Some(print) if print.available < i64::from(self.quantity) => {
+                Some("Fewer copies are left")
+            }
             Some(_) => None,
         }
     }
 }
 
 impl CartView {
-    pub(super) async fn of(cart: &Cart, inventory: &Inventory, consistency: &Consistency) -> Result<Self> {
+    pub(super) async fn of(
+        cart: &Cart,
+        inventory: &Inventory,
+        consistency: &Consistency,
+    ) -> Result<Self> {
         let ids: Vec<i64> = cart.lines.iter().map(|line| line.product_id).collect();
         let mut products = inventory.products(&ids, consistency).await?;
         let lines: Vec<CartLineView> = cart
@@ -59,14 +65,23 @@ impl CartView {
                 print: products.remove(&line.product_id).map(|product| PrintView {
                     title: product.title,
                     artist: product.artist,
-                    sum: Cents(product.price_cents.0.saturating_mul(i64::from(line.quantity))),
+                    sum: Cents(
+                        product
+                            .price_cents
+                            .0
+                            .saturating_mul(i64::from(line.quantity)),
+                    ),
                     price: product.price_cents,
                     available: product.available,
                     photo: product.photo,
                 }),
             })
             .collect();
-        let total = lines.iter().filter_map(|line| line.print.as_ref()).map(|print| print.sum).sum();
+        let total = lines
+            .iter()
+            .filter_map(|line| line.print.as_ref())
+            .map(|print| print.sum)
+            .sum();
         Ok(Self { lines, total })
     }
 
@@ -105,7 +120,14 @@ mod tests {
     #[test]
     fn a_login_leads_nowhere_but_into_the_shop() {
         assert_eq!(local_path(Some("/checkout?x=1")), "/checkout?x=1");
-        for elsewhere in ["//evil.example", "/\\evil.example", "https://evil.example", "", "checkout", "/a\r\nb"] {
+        for elsewhere in [
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "",
+            "checkout",
+            "/a\r\nb",
+        ] {
             assert_eq!(local_path(Some(elsewhere)), "/", "{elsewhere:?}");
         }
         assert_eq!(local_path(None), "/");

@@ -1,0 +1,8 @@
+//! The service against real databases, Redis, RabbitMQ and inventory: see `scripts/testbed`.
+
+mod accounts;
+mod checkout_faults;
+mod checkout_orders;
+mod checkout_requests;
+mod pages;
+mod shop;
