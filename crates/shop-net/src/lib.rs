@@ -10,3 +10,4 @@ mod dns;
 pub mod handover;
 pub mod instance;
 pub mod listen;
+mod turn;

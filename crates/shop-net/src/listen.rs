@@ -12,10 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How long whoever accepted last lets the others go first.
-const COURTESY: Duration = Duration::from_millis(1);
-/// How many connections may be taken after one pause, so that a burst isn't slowed down.
-const BURST_MAX: u32 = 8;
+use crate::turn::{COURTESY, Courtesy, Turn};
+
 /// Pause after an error like "too many open files", which would otherwise be met again at once.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,7 +49,8 @@ pub(crate) struct Generation {
 /// other threads, each of which accepts by its own [`Listeners`].
 #[derive(Clone, Debug)]
 pub struct ListenSource {
-    pub(crate) generations: watch::Receiver<Option<Arc<Generation>>>,
+    generations: watch::Receiver<Option<Arc<Generation>>>,
+    courtesy: Arc<Courtesy>,
 }
 
 impl ListenSource {
@@ -68,12 +67,23 @@ impl ListenSource {
             gone: CancellationToken::new(),
         };
         let (_, generations) = watch::channel(Some(Arc::new(generation)));
-        Ok(Self { generations })
+        Ok(Self {
+            generations,
+            courtesy: Arc::new(Courtesy::new(false)),
+        })
+    }
+
+    /// Uses the sockets that a gateway hands over, one after the other.
+    pub(crate) fn from_gateway(generations: watch::Receiver<Option<Arc<Generation>>>) -> Self {
+        Self {
+            generations,
+            courtesy: Arc::new(Courtesy::new(true)),
+        }
     }
 
     /// Whether the socket is the gateway's, so that others accept from it too.
     pub fn is_handed_over(&self) -> bool {
-        self.generations.has_changed().is_ok()
+        self.courtesy.has_other_processes
     }
 
     /// Whether there is a socket to accept from just now.
@@ -91,13 +101,11 @@ impl ListenSource {
 
     /// Something to accept by, for one task. Dropping all of them and the source closes a socket of one's own.
     pub fn listeners(&self) -> Listeners {
-        let generations = self.generations.clone();
         Listeners {
-            generations,
+            generations: self.generations.clone(),
             is_stale: true,
             current: None,
-            accepted_last: false,
-            burst_left: 0,
+            turn: Turn::new(self.courtesy.clone()),
         }
     }
 }
@@ -121,8 +129,7 @@ pub struct Listeners {
     /// Whether `current` is older than the latest of the generations.
     is_stale: bool,
     current: Option<(AsyncFd<StdListener>, CancellationToken)>,
-    accepted_last: bool,
-    burst_left: u32,
+    turn: Turn,
 }
 
 impl Listeners {
@@ -147,20 +154,14 @@ impl Listeners {
                         tokio::time::sleep(ERROR_PAUSE).await;
                         continue;
                     };
-                    // Everybody who shares the socket is woken for each connection. Whoever won the last one steps
-                    // back for a moment, so that an idle process gets its share and a frozen one costs a moment only.
-                    if self.accepted_last && self.burst_left == 0 {
+                    if self.turn.is_for_others() {
                         tokio::time::sleep(COURTESY).await;
-                        self.burst_left = BURST_MAX;
+                        self.turn.has_waited();
                     }
                     match ready.try_io(|listener| listener.get_ref().accept()) {
-                        Err(_would_block) => {
-                            self.accepted_last = false;
-                            self.burst_left = 0;
-                        }
+                        Err(_would_block) => self.turn.missed(),
                         Ok(Ok((stream, peer))) => {
-                            self.accepted_last = true;
-                            self.burst_left = self.burst_left.saturating_sub(1);
+                            self.turn.accepted();
                             match prepare(stream) {
                                 Ok(stream) => return Accepted { stream, peer, gone: gone.clone() },
                                 Err(error) => warn!(%error, "Could not use an accepted connection"),
@@ -179,8 +180,7 @@ impl Listeners {
 
     fn take_generation(&mut self) {
         let generation = self.generations.borrow_and_update().clone();
-        self.accepted_last = false;
-        self.burst_left = 0;
+        self.turn.burst_left = 0;
         self.current = generation.and_then(|generation| match register(&generation) {
             Ok(listener) => Some((listener, generation.gone.clone())),
             Err(error) => {

@@ -25,7 +25,7 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(1);
 pub fn follow(path: PathBuf) -> ListenSource {
     let (sender, generations) = watch::channel(None);
     tokio::spawn(follow_forever(path, sender));
-    ListenSource { generations }
+    ListenSource::from_gateway(generations)
 }
 
 async fn follow_forever(path: PathBuf, sender: watch::Sender<Option<Arc<Generation>>>) {
