@@ -11,7 +11,7 @@ use crate::stage::{PATIENCE, Stage, picture};
 #[sqlx::test(migrations = "../../migrations/inventory")]
 async fn an_upload_becomes_pictures_on_the_wall(pool: PgPool) {
     let stage = Stage::set(pool).await;
-    let worker = stage.worker(None).await;
+    let worker = stage.worker(None);
     let id = stage.upload(picture(700, 500)).await;
     stage.publish(id).await;
     stage.wait_for(id, 1, "ready").await;
@@ -57,8 +57,8 @@ async fn a_message_that_comes_twice_makes_the_same_pictures(pool: PgPool) {
     let id = stage.upload(picture(340, 300)).await;
     stage.publish(id).await;
     stage.publish(id).await;
-    let worker = stage.worker(None).await;
-    let other = stage.worker(None).await;
+    let worker = stage.worker(None);
+    let other = stage.worker(None);
     stage.wait_for(id, 1, "ready").await;
     wait_until("both messages are done", PATIENCE, async || {
         stage
@@ -78,7 +78,7 @@ async fn a_message_that_comes_twice_makes_the_same_pictures(pool: PgPool) {
 #[sqlx::test(migrations = "../../migrations/inventory")]
 async fn an_edit_is_made_from_the_original_under_a_new_address(pool: PgPool) {
     let stage = Stage::set(pool).await;
-    let worker = stage.worker(None).await;
+    let worker = stage.worker(None);
     let id = stage.upload(picture(800, 400)).await;
     stage.publish(id).await;
     stage.wait_for(id, 1, "ready").await;
@@ -116,7 +116,7 @@ async fn an_edit_is_made_from_the_original_under_a_new_address(pool: PgPool) {
 #[sqlx::test(migrations = "../../migrations/inventory")]
 async fn what_can_not_be_decoded_is_marked_as_failed_and_holds_nobody_up(pool: PgPool) {
     let stage = Stage::set(pool).await;
-    let worker = stage.worker(None).await;
+    let worker = stage.worker(None);
     let whole = picture(300, 300);
     let broken = stage.upload(whole[..whole.len() / 2].to_vec()).await;
     let nonsense = stage.upload(b"not a picture".to_vec()).await;
@@ -141,7 +141,7 @@ async fn what_can_not_be_decoded_is_marked_as_failed_and_holds_nobody_up(pool: P
 #[sqlx::test(migrations = "../../migrations/inventory")]
 async fn a_message_is_held_while_the_object_store_is_away(pool: PgPool) {
     let stage = Stage::set(pool).await;
-    let worker = stage.worker(None).await;
+    let worker = stage.worker(None);
     let id = stage.upload(picture(340, 300)).await;
     // A file where the folder of variants should be: nothing can be stored below it.
     let blocked = stage.folder().join("variants");
@@ -167,7 +167,7 @@ async fn a_message_is_held_while_the_object_store_is_away(pool: PgPool) {
 async fn a_worker_that_stops_leaves_its_message_to_another(pool: PgPool) {
     let stage = Stage::set(pool).await;
     // Nobody listens there, so this worker holds the message at its report.
-    let stuck = stage.worker(Some("http://127.0.0.1:1")).await;
+    let stuck = stage.worker(Some("http://127.0.0.1:1"));
     let id = stage.upload(picture(340, 300)).await;
     stage.publish(id).await;
     wait_until("the pictures are made", PATIENCE, async || {
@@ -180,7 +180,7 @@ async fn a_worker_that_stops_leaves_its_message_to_another(pool: PgPool) {
     .await;
     assert_eq!(stage.status(id, 1).await, "accepted");
     stuck.stop().await;
-    let worker = stage.worker(None).await;
+    let worker = stage.worker(None);
     stage.wait_for(id, 1, "ready").await;
     worker.stop().await;
     stage.strike().await;

@@ -1,5 +1,6 @@
 //! What a worker works between.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use inventory::state::AppState;
@@ -17,7 +18,6 @@ use shop_web::internal::InternalClient;
 use shop_web::{WebArgs, WebState};
 use sqlx::PgPool;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "a-token-of-the-tests";
@@ -34,17 +34,19 @@ pub struct Stage {
     folder: TempDir,
 }
 
-/// A worker that runs.
+/// A worker that runs, on a thread and a runtime of its own, as it would in another process.
 pub struct Running {
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Running {
     /// Drains it.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.task.await.expect("a worker that drains");
+        let joined = tokio::task::spawn_blocking(|| self.thread.join());
+        let drained = joined.await.expect("a thread to wait on");
+        drained.expect("a worker that drains");
     }
 }
 
@@ -90,14 +92,22 @@ impl Stage {
     }
 
     /// Starts a worker, which finds inventory on the given address or where it really is.
-    pub async fn worker(&self, inventory: Option<&str>) -> Running {
+    pub fn worker(&self, inventory: Option<&str>) -> Running {
         let stop = CancellationToken::new();
         let url = inventory.map_or_else(|| self.url(), ToOwned::to_owned);
-        let client = InternalClient::new(&url, TOKEN).expect("a client");
-        let worker = Worker::new(self.objects.clone(), client, 1, stop.clone());
-        let queue = queue(&self.prefix).await;
-        let task = tokio::spawn(async move { worker.run(&queue, 1).await });
-        Running { stop, task }
+        let (shutdown, objects, prefix) = (stop.clone(), self.objects.clone(), self.prefix.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let client = InternalClient::new(&url, TOKEN).expect("a client");
+                let worker = Worker::new(objects, client, 1, shutdown);
+                worker.run(&queue(&prefix).await, 1).await;
+            });
+        });
+        Running { stop, thread }
     }
 
     /// Where inventory listens.
@@ -122,10 +132,9 @@ impl Stage {
             .execute(&self.pool)
             .await
             .expect("a version");
-        let stored = self
-            .objects
-            .put(&format!("originals/{id}"), file.into(), "image/png");
-        stored.await.expect("an original");
+        let key = format!("originals/{id}");
+        let stored = self.objects.put(&key, file.into(), "image/png").await;
+        stored.expect("an original");
         id
     }
 
