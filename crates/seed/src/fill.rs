@@ -146,7 +146,7 @@ async fn hang_pictures(
         .buffer_unordered(AT_ONCE);
     while let Some(()) = hung.try_next().await? {
         done += 1;
-        if done % 10 == 0 || done == total {
+        if done.is_multiple_of(10) || done == total {
             info!(done, total, "Hung {done} of {total} prints");
         }
     }

@@ -35,14 +35,42 @@ async fn catalogue(cluster: &Cluster) {
 async fn the_catalogue_is_written_once_and_keeps_what_the_shopkeeper_changed() {
     let (database, cluster) = inventory().await;
     catalogue(&cluster).await;
-    execute(&database, "update products set title = 'Renamed' where id = 7").await;
-    execute(&database, "update stock set available = available - 1, sold = 1 where product_id = 7").await;
+    execute(
+        &database,
+        "update products set title = 'Renamed' where id = 7",
+    )
+    .await;
+    execute(
+        &database,
+        "update stock set available = available - 1, sold = 1 where product_id = 7",
+    )
+    .await;
     catalogue(&cluster).await;
 
-    assert_eq!(number(&database, "select count(*) from products").await, i64::from(PRINT_COUNT));
-    assert_eq!(number(&database, "select count(*) from products where title = 'Renamed'").await, 1);
-    assert_eq!(number(&database, "select sold from stock where product_id = 7").await, 1);
-    assert_eq!(number(&database, "select count(*) from products where edition_size is null").await, 24);
+    assert_eq!(
+        number(&database, "select count(*) from products").await,
+        i64::from(PRINT_COUNT)
+    );
+    assert_eq!(
+        number(
+            &database,
+            "select count(*) from products where title = 'Renamed'"
+        )
+        .await,
+        1
+    );
+    assert_eq!(
+        number(&database, "select sold from stock where product_id = 7").await,
+        1
+    );
+    assert_eq!(
+        number(
+            &database,
+            "select count(*) from products where edition_size is null"
+        )
+        .await,
+        24
+    );
     assert_eq!(
         number(
             &database,
@@ -58,8 +86,16 @@ async fn the_catalogue_is_written_once_and_keeps_what_the_shopkeeper_changed() {
 async fn restocking_brings_the_whole_edition_back_and_forgets_no_sale() {
     let (database, cluster) = inventory().await;
     catalogue(&cluster).await;
-    execute(&database, "update stock set sold = available, available = 0 where product_id in (1, 2)").await;
-    execute(&database, "update stock set reserved = 1, available = available - 1 where product_id = 3").await;
+    execute(
+        &database,
+        "update stock set sold = available, available = 0 where product_id in (1, 2)",
+    )
+    .await;
+    execute(
+        &database,
+        "update stock set reserved = 1, available = available - 1 where product_id = 3",
+    )
+    .await;
     let sold = number(&database, "select sum(sold)::bigint from stock").await;
 
     restock::run(&cluster).await.unwrap();
@@ -68,8 +104,14 @@ async fn restocking_brings_the_whole_edition_back_and_forgets_no_sale() {
     let short = "select count(*) from stock s join products p on p.id = s.product_id
                  where s.available <> coalesce(p.edition_size, 500000)";
     assert_eq!(number(&database, short).await, 0);
-    assert_eq!(number(&database, "select sum(sold)::bigint from stock").await, sold);
-    assert_eq!(number(&database, "select reserved from stock where product_id = 3").await, 1);
+    assert_eq!(
+        number(&database, "select sum(sold)::bigint from stock").await,
+        sold
+    );
+    assert_eq!(
+        number(&database, "select reserved from stock where product_id = 3").await,
+        1
+    );
     let grown = "select initial - available - sold from stock where product_id = 1";
     assert_eq!(number(&database, grown).await, 0);
 }
@@ -82,10 +124,20 @@ async fn a_large_catalogue_goes_on_where_it_was_cut_off() {
     bulk::products(&cluster, 6000).await.unwrap();
     bulk::products(&cluster, 6000).await.unwrap();
 
-    assert_eq!(number(&database, "select count(*) from products").await, 6000);
-    assert_eq!(number(&database, "select max(id) from products").await, 6000);
     assert_eq!(
-        number(&database, "select min(available) from stock where product_id > 120").await,
+        number(&database, "select count(*) from products").await,
+        6000
+    );
+    assert_eq!(
+        number(&database, "select max(id) from products").await,
+        6000
+    );
+    assert_eq!(
+        number(
+            &database,
+            "select min(available) from stock where product_id > 120"
+        )
+        .await,
         OPEN_COPIES,
     );
     let next = "select nextval(pg_get_serial_sequence('products', 'id'))";
@@ -95,8 +147,14 @@ async fn a_large_catalogue_goes_on_where_it_was_cut_off() {
 #[tokio::test]
 async fn customers_lie_in_the_cluster_that_their_slots_point_to() {
     let migrations = sqlx::migrate!("../../migrations/users");
-    let databases = [FreshDatabase::migrated(&migrations).await, FreshDatabase::migrated(&migrations).await];
-    let clusters = vec![connect("users.low", &databases[0]).await, connect("users.high", &databases[1]).await];
+    let databases = [
+        FreshDatabase::migrated(&migrations).await,
+        FreshDatabase::migrated(&migrations).await,
+    ];
+    let clusters = vec![
+        connect("users.low", &databases[0]).await,
+        connect("users.high", &databases[1]).await,
+    ];
     let shards = Shards::with_slots(clusters, |slot| u8::from(slot >= 2048));
     let demo_id = 4096 * 7 + 12;
     execute(
@@ -122,11 +180,18 @@ async fn customers_lie_in_the_cluster_that_their_slots_point_to() {
         for (user_id, email, hash, role) in rows {
             assert_eq!(usize::from(slot_of(user_id) >= 2048), index, "{email}");
             assert_eq!(slot_of(user_id), slot_of_key(email.as_bytes()), "{email}");
-            assert_eq!((hash.as_str(), role.as_str()), ("a$hash\\with\\backslashes", "customer"));
+            assert_eq!(
+                (hash.as_str(), role.as_str()),
+                ("a$hash\\with\\backslashes", "customer")
+            );
         }
         assert_eq!(
             number(database, "select count(*) from emails").await,
-            number(database, "select count(*) from accounts where email <> 'demo@zillion.example'").await,
+            number(
+                database,
+                "select count(*) from accounts where email <> 'demo@zillion.example'"
+            )
+            .await,
         );
     }
     assert_eq!(total, 300);

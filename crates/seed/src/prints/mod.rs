@@ -180,7 +180,7 @@ pub struct Print {
 /// is a mixed wall.
 fn place_of(number: u32) -> (&'static Series, usize) {
     let index = number.saturating_sub(1) as usize % PRINT_COUNT as usize;
-    (&SERIES[index % SERIES.len()], index / SERIES.len())
+    (SERIES[index % SERIES.len()], index / SERIES.len())
 }
 
 /// The number of the print at `place` in the series at `series`.
@@ -286,11 +286,19 @@ mod tests {
     #[test]
     fn scarce_prints_cost_more_than_open_editions_of_the_same_artist() {
         let prints: Vec<Print> = catalogue().collect();
-        for open in prints.iter().filter(|print| matches!(print.edition, Edition::Open(_))) {
+        for open in prints
+            .iter()
+            .filter(|print| matches!(print.edition, Edition::Open(_)))
+        {
             for other in prints.iter().filter(|print| print.artist == open.artist) {
                 if let Edition::Limited(copies) = other.edition {
                     assert!((10..=300).contains(&copies));
-                    assert!(other.price_cents > open.price_cents, "{} and {}", other.title, open.title);
+                    assert!(
+                        other.price_cents > open.price_cents,
+                        "{} and {}",
+                        other.title,
+                        open.title
+                    );
                 }
             }
         }
@@ -299,7 +307,11 @@ mod tests {
     #[test]
     fn a_print_is_the_same_each_time_it_is_drawn() {
         for number in 1..=SERIES.len() as u32 {
-            assert_eq!(draw(number, 120).data(), draw(number, 120).data(), "print {number}");
+            assert_eq!(
+                draw(number, 120).data(),
+                draw(number, 120).data(),
+                "print {number}"
+            );
         }
     }
 
@@ -309,12 +321,22 @@ mod tests {
         for number in 1..=SERIES.len() as u32 {
             let (small, large) = (draw(number, 150), draw(number, 450));
             let shape = |picture: &Pixmap| picture.width() as f32 / picture.height() as f32;
-            assert!((shape(&small) - shape(&large)).abs() < 0.02, "print {number}");
+            assert!(
+                (shape(&small) - shape(&large)).abs() < 0.02,
+                "print {number}"
+            );
             let light = |picture: &Pixmap| {
-                let sum: f64 = picture.pixels().iter().map(|pixel| f64::from(pixel.green())).sum();
+                let sum: f64 = picture
+                    .pixels()
+                    .iter()
+                    .map(|pixel| f64::from(pixel.green()))
+                    .sum();
                 sum / f64::from(picture.width() * picture.height())
             };
-            assert!((light(&small) - light(&large)).abs() < 12.0, "print {number}");
+            assert!(
+                (light(&small) - light(&large)).abs() < 12.0,
+                "print {number}"
+            );
         }
     }
 }

@@ -105,6 +105,21 @@ fn outline(points: &[Point], close: bool) -> Option<Path> {
     builder.finish()
 }
 
+/// Where in a pixel to look: a grid with its rows and columns shifted against each other, so that upright and level
+/// edges get as many steps as there are samples.
+fn sample_places(samples: u32) -> Vec<Point> {
+    let (side, count) = (samples as f32, samples * samples);
+    (0..count)
+        .map(|index| {
+            let (column, row) = ((index % samples) as f32, (index / samples) as f32);
+            Point {
+                x: (column + (row + 0.5) / side) / side,
+                y: (row + (column + 0.5) / side) / side,
+            }
+        })
+        .collect()
+}
+
 impl Sheet {
     /// Bare paper of `(width, height)` sheet units, drawn with `scale` pixels a unit.
     pub fn new((width, height): (f32, f32), scale: f32, paper: Rgb) -> Self {
@@ -285,6 +300,17 @@ impl Sheet {
     /// Asks `colour` for every pixel of `area`, `samples` times `samples` times, and lays the mean over
     /// what is there. `None` leaves the sheet as it is.
     pub fn shade(&mut self, area: Area, samples: u32, colour: impl Fn(Point) -> Option<Rgb>) {
+        self.shade_with(area, samples, |_| (), |point, ()| colour(point));
+    }
+
+    /// The same with something that changes so slowly that it is worked out once for each pixel.
+    pub fn shade_with<T>(
+        &mut self,
+        area: Area,
+        samples: u32,
+        slow: impl Fn(Point) -> T,
+        colour: impl Fn(Point, &T) -> Option<Rgb>,
+    ) {
         let (columns, rows) = (self.pixmap.width(), self.pixmap.height());
         let bound = |units: f32, limit: u32| ((units * self.scale).max(0.0) as u32).min(limit);
         let (left, right) = (
@@ -295,20 +321,23 @@ impl Sheet {
             bound(area.top - 1.0, rows),
             bound(area.bottom() + 2.0, rows),
         );
-        let step = 1.0 / samples as f32;
-        let share = step * step;
         let unit = 1.0 / self.scale;
+        let places = sample_places(samples);
+        let share = 1.0 / places.len() as f32;
         for row in top..bottom {
             for column in left..right {
+                let place = |within: Point| Point {
+                    x: (column as f32 + within.x) * unit,
+                    y: (row as f32 + within.y) * unit,
+                };
+                let known = slow(place(Point { x: 0.5, y: 0.5 }));
                 let (mut r, mut g, mut b, mut cover) = (0.0, 0.0, 0.0, 0.0);
-                for sample in 0..samples * samples {
-                    let dx = ((sample % samples) as f32 + 0.5) * step;
-                    let dy = ((sample / samples) as f32 + 0.5) * step;
-                    let point = Point {
-                        x: (column as f32 + dx) * unit,
-                        y: (row as f32 + dy) * unit,
-                    };
-                    if let Some(found) = area.contains(point).then(|| colour(point)).flatten() {
+                for point in places.iter().map(|within| place(*within)) {
+                    let found = area
+                        .contains(point)
+                        .then(|| colour(point, &known))
+                        .flatten();
+                    if let Some(found) = found {
                         r += found.r * share;
                         g += found.g * share;
                         b += found.b * share;

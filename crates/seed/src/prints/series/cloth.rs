@@ -65,6 +65,12 @@ pub(super) const SERIES: Series = Series {
     draw,
 };
 
+/// The colour of the weft at a crossing: column and row.
+type Patch = Box<dyn Fn(usize, usize) -> Rgb>;
+
+/// The colour of the warp on its way: column, and how far down.
+type Dye = Box<dyn Fn(usize, f32) -> Rgb>;
+
 /// Threads and the order in which they cross.
 struct Draft {
     warp: Vec<Rgb>,
@@ -74,9 +80,9 @@ struct Draft {
     /// Where one sees through between threads: 0 is dense.
     open: f32,
     /// The colour of the weft where it isn't the same for the whole row.
-    patch: Option<Box<dyn Fn(usize, usize) -> Rgb>>,
+    patch: Option<Patch>,
     /// The colour of the warp where it isn't the same for the whole column.
-    dyed: Option<Box<dyn Fn(usize, f32) -> Rgb>>,
+    dyed: Option<Dye>,
 }
 
 impl Draft {
@@ -123,10 +129,8 @@ fn mirrored(order: &[(u32, usize)]) -> Vec<(u32, usize)> {
 
 fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
     let (mut kind, mut pitch, mut open) = (place, 13.0, 0.0);
-    let (mut patch, mut dyed): (
-        Option<Box<dyn Fn(usize, usize) -> Rgb>>,
-        Option<Box<dyn Fn(usize, f32) -> Rgb>>,
-    ) = (None, None);
+    let mut patch: Option<Patch> = None;
+    let mut dyed: Option<Dye> = None;
     let (warp, weft) = match place {
         0 => {
             let mut check = |count: usize| {

@@ -354,19 +354,12 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         let away = (point.y - horizon).abs() / area.height;
         lerp(5.0, plan.size_max, smoothstep(0.0, 0.45, away))
     };
-    // An underprint of the same picture, darker, so that the gaps are depth and not holes.
-    let depth = if plan.horizon > 0.505 || plan.cloud < 0.4 {
-        0.8
-    } else {
-        0.94
-    };
+    // An underprint of the same picture, darker where it is dark, so that the gaps are depth and not holes.
     sheet.shade(area, 1, |point| {
         let under = scene.colour(point);
-        Some(
-            under
-                .scaled(depth)
-                .blend(hex(plan.land_ink), 0.9 - depth * 0.9),
-        )
+        let light = smoothstep(0.42, 0.8, under.r * 0.3 + under.g * 0.59 + under.b * 0.11);
+        let shaded = under.scaled(lerp(0.8, 0.94, light));
+        Some(shaded.blend(hex(plan.land_ink), 0.16 * (1.0 - light)))
     });
     for pebble in pack(area, limit, plan.size_max, rng) {
         let base = scene.colour(pebble.centre);

@@ -250,7 +250,7 @@ fn weigh(ways: &[Way], joined: &mut Joined, plan: &Plan, tile: f32) -> Vec<Band>
         .map(|way| {
             let root = joined.root(way.doors.0);
             let length = lengths[root];
-            if length == 4 && root % 3 != 0 || length == 3 {
+            if length == 4 && !root.is_multiple_of(3) || length == 3 {
                 return Band {
                     width: tile * 0.3,
                     ink: hex(plan.inks[3]),
@@ -258,7 +258,7 @@ fn weigh(ways: &[Way], joined: &mut Joined, plan: &Plan, tile: f32) -> Vec<Band>
                 };
             }
             if length >= long {
-                let ink = if root % 2 == 0 {
+                let ink = if root.is_multiple_of(2) {
                     plan.inks[0]
                 } else {
                     plan.inks[1]

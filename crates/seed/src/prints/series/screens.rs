@@ -322,7 +322,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     let inked = |screen: &Screen, point: Point| -> bool {
         screen(point).is_some_and(|(phase, share)| (phase - phase.round()).abs() < share * 0.5)
     };
-    sheet.shade(area, 4, |point| {
+    sheet.shade(area, 3, |point| {
         let mut colour: Rgb = paper;
         if inked(&below, point) {
             colour = first.over(colour.blend(hex(0xFFFFFF), 0.7));

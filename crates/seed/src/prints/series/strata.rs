@@ -206,27 +206,26 @@ struct Stone {
 }
 
 impl Stone {
-    /// The crystals of the stone itself, on top of whatever colour.
-    fn speckled(&self, colour: Rgb, point: Point) -> Rgb {
+    /// The crystals of the stone itself: how much lighter or darker it is here than its layer.
+    fn speckle(&self, point: Point) -> f32 {
         let cloud = self.detail.fractal(point.x / 160.0, point.y / 160.0, 3) * 0.05;
         let speck = self.detail.at(point.x / 3.5, point.y / 3.5) * 0.035;
-        colour.scaled(1.0 + cloud + speck)
+        1.0 + cloud + speck
     }
 
-    /// A point pushed about by noise, and that again by noise.
-    fn warped(&self, point: Point, size: f32, amount: f32) -> Point {
+    /// How far noise pushes a point about, and that noise by noise, at most about 1.
+    fn push(&self, point: Point, size: f32) -> Point {
         let (x, y) = (point.x / size, point.y / size);
         let first = at(
             self.warp.fractal(x, y, 3),
             self.warp.fractal(x + 31.7, y + 11.3, 3),
         );
-        let second = at(
+        at(
             self.warp
                 .fractal(x + first.x * 1.6 + 3.1, y + first.y * 1.6, 4),
             self.warp
                 .fractal(x + first.x * 1.6, y + first.y * 1.6 + 57.2, 4),
-        );
-        point + second * amount
+        )
     }
 }
 
@@ -257,7 +256,7 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
     if place == 8 {
         picture_jasper(&mut layers);
     }
-    sheet.shade(area, 2, |point| {
+    let slow = |point: Point| {
         let mut moved = point;
         let mut crack = 1.0f32;
         for (foot, normal, throw) in &cuts {
@@ -268,7 +267,11 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
             }
             crack = crack.min(smoothstep(0.5, 4.0, side.abs()));
         }
-        let soft = stone.warped(moved, 640.0, warp);
+        let shift = moved + stone.push(moved, 640.0) * warp - point;
+        (shift, stone.speckle(point) * (0.35 + 0.65 * crack))
+    };
+    sheet.shade_with(area, 2, slow, |point, (shift, light)| {
+        let soft = point + *shift;
         let run = soft.dot(along) / wave * TAU + phase;
         let bend = run.sin() * fold + (run * 2.3 + 1.0).sin() * fold * 0.25;
         let mut depth = (soft.dot(across) + bend) / length;
@@ -278,8 +281,7 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
                 + bend * 0.6)
                 / length;
         }
-        let colour = layers.at(depth.abs(), 0.0014);
-        Some(stone.speckled(colour, point).scaled(0.35 + 0.65 * crack))
+        Some(layers.at(depth.abs(), 0.0014).scaled(*light))
     });
 }
 
@@ -369,12 +371,13 @@ fn agate(
         let rind = spokes[low] * (1.0 - share) + spokes[(low + 1) % 720] * share;
         offset.length() / rind
     };
-    sheet.shade(bounds, 2, |point| {
+    let slow = |point: Point| (stone.push(point, 420.0), stone.speckle(point));
+    sheet.shade_with(bounds, 2, slow, |point, (push, speckle)| {
         let rim = inside_shape(point);
         if rim > 1.0 {
             return None;
         }
-        let soft = stone.warped(point, 420.0, radius * 0.32 * (1.0 - rim * rim * 0.85));
+        let soft = point + *push * (radius * 0.32 * (1.0 - rim * rim * 0.85));
         let pulled = soft - heart * (1.0 - rim);
         let depth = inside_shape(pulled).min(1.0);
         let crust = smoothstep(
@@ -394,8 +397,8 @@ fn agate(
         }
         let colour = layers.at((1.0 - depth) / (1.0 - geode), 0.003);
         Some(
-            stone
-                .speckled(colour, point)
+            colour
+                .scaled(*speckle)
                 .blend(stone.seam.scaled(0.8), crust * 0.85),
         )
     });
@@ -412,8 +415,9 @@ fn malachite(sheet: &mut Sheet, stone: &Stone, area: Area, rng: &mut Rng) {
             )
         })
         .collect();
-    sheet.shade(area, 2, |point| {
-        let soft = stone.warped(point, 520.0, 90.0);
+    let slow = |point: Point| (stone.push(point, 520.0) * 90.0, stone.speckle(point));
+    sheet.shade_with(area, 2, slow, |point, (push, speckle)| {
+        let soft = point + *push;
         let (mut nearest, mut second) = (f32::MAX, f32::MAX);
         for (centre, head_start) in &centres {
             let distance = soft.distance(*centre) - head_start;
@@ -426,7 +430,7 @@ fn malachite(sheet: &mut Sheet, stone: &Stone, area: Area, rng: &mut Rng) {
         }
         let meeting = smoothstep(0.0, 26.0, second - nearest);
         let colour = layers.at((nearest + 400.0) / 560.0, 0.0022);
-        Some(stone.speckled(colour, point).scaled(0.72 + 0.28 * meeting))
+        Some(colour.scaled(speckle * (0.72 + 0.28 * meeting)))
     });
 }
 
@@ -434,11 +438,12 @@ fn veined(sheet: &mut Sheet, stone: &Stone, area: Area, black: bool, rng: &mut R
     let ramp = Ramp::new(&stone.tones);
     let gold = Ramp::new(&[hex(0x7A5A24), hex(0xC79A45), hex(0xEBCF8A), hex(0xF7EDCF)]);
     let lean = rng.range(0.5, 0.9);
-    sheet.shade(area, 2, |point| {
+    // Veins have soft edges of their own: one look at each pixel is enough.
+    sheet.shade(area, 1, |point| {
         let turned = (point - area.centre()).rotated(lean);
-        let soft = stone.warped(turned, 560.0, 200.0);
+        let soft = turned + stone.push(turned, 560.0) * 200.0;
         let body = stone.warp.fractal(soft.x / 300.0, soft.y / 300.0, 4) * 0.5 + 0.5;
-        let base = stone.speckled(ramp.at(body), point);
+        let base = ramp.at(body).scaled(stone.speckle(point));
         let wide = 1.0 - stone.warp.at(soft.x / 900.0 + 9.0, soft.y / 210.0).abs();
         let thin = 1.0 - stone.detail.at(soft.x / 420.0, soft.y / 120.0 + 5.0).abs();
         let patch = smoothstep(
