@@ -40,6 +40,8 @@ pub struct Target {
 }
 
 /// All databases that the environment names, with every cluster of the users.
+///
+/// Owners write only, and to the primary.
 pub fn targets_from_env() -> Result<Vec<Target>, shop_db::ConfigError> {
     let mut targets = vec![Target {
         config: ClusterConfig::from_env("INVENTORY_DB")?,
@@ -54,6 +56,9 @@ pub fn targets_from_env() -> Result<Vec<Target>, shop_db::ConfigError> {
         config: ClusterConfig::from_env("PAYMENTS_DB")?,
         migrations: &PAYMENTS,
     });
+    for target in &mut targets {
+        target.config.expects_reads = false;
+    }
     Ok(targets)
 }
 

@@ -97,7 +97,17 @@ impl Cluster {
     /// A connection to a host that has seen what `freshness` asks for: a healthy replica if there is one, else the
     /// primary.
     pub async fn read(&self, freshness: Freshness) -> Result<ReadConn, DbError> {
-        read::connection(&self.shared, freshness).await
+        read::connection(&self.shared, freshness, &[]).await
+    }
+
+    /// Runs a read, on a connection as [`Cluster::read`] gives it. If the host is lost meanwhile, killed or frozen, the
+    /// read is run again on another one: the caller doesn't notice. The work gets the connection for itself.
+    pub async fn reading<T, F, Fut>(&self, freshness: Freshness, work: F) -> Result<T, DbError>
+    where
+        F: Fn(ReadConn) -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
+        read::run(&self.shared, freshness, work).await
     }
 
     /// What the cluster is called.
@@ -213,6 +223,7 @@ impl Shared {
             host.drop_connections(&self.config);
         }
         if !before.up || role_changed {
+            self.warm_up(host, answer.role);
             tracing::info!(
                 db.cluster = self.config.name,
                 db.host = host.label,
@@ -220,7 +231,7 @@ impl Shared {
                 db.timeline = timeline,
                 "A database host is up"
             );
-            if answer.role == Role::Replica && timeline == 0 {
+            if self.config.expects_reads && answer.role == Role::Replica && timeline == 0 {
                 tracing::warn!(
                     db.host = host.label,
                     "A replica doesn't say which timeline it follows, and serves no reads: it receives nothing, or the \
@@ -256,6 +267,22 @@ impl Shared {
         }
         self.report(host);
         self.announce();
+    }
+
+    /// Opens a first connection, so that no customer waits for the log-in.
+    fn warm_up(&self, host: &Host, role: Role) {
+        let pool = host.pool(match role {
+            Role::Primary => Purpose::Write,
+            Role::Replica => Purpose::Read,
+        });
+        if role == Role::Replica && !self.config.expects_reads {
+            return;
+        }
+        let deadline = Instant::now() + self.config.acquire_timeout;
+        tokio::spawn(async move {
+            // Nobody waits for it; if it fails, the next caller tries.
+            let _ = pool.acquire(deadline).await;
+        });
     }
 
     fn report(&self, host: &Host) {

@@ -50,6 +50,8 @@ pub struct ClusterConfig {
     pub lock_timeout: Duration,
     /// `idle_in_transaction_session_timeout` of every connection.
     pub idle_in_transaction_timeout: Duration,
+    /// Whether replicas are to serve reads. Where not, it doesn't matter that they don't say their timeline.
+    pub expects_reads: bool,
     /// `application_name` of every connection.
     pub application_name: String,
 }
@@ -154,6 +156,7 @@ impl ClusterConfig {
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             idle_in_transaction_timeout: Duration::from_secs(10),
+            expects_reads: true,
             application_name,
         }
     }

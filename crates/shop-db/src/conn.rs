@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::error::suspicions;
 use crate::host::{Host, Role};
@@ -55,6 +56,15 @@ impl ReadConn {
     /// Raises the position to one that this connection was found to have seen.
     pub(crate) fn has_seen(&mut self, position: Position) {
         self.position = self.position.newest(position);
+    }
+
+    /// Completes when the host has died or changed its role: what is under way on this connection may never end.
+    pub(crate) fn host_lost(&self) -> WaitForCancellationFutureOwned {
+        self.lease.pooled.host_lost()
+    }
+
+    pub(crate) fn host_handle(&self) -> Arc<Host> {
+        Arc::clone(&self.lease.host)
     }
 
     /// The host's name.

@@ -30,6 +30,12 @@ pub enum DbError {
         /// The cluster's name.
         cluster: String,
     },
+    /// The host died, froze or changed its role while the statement was under way.
+    #[error("{host} was lost in the middle of a statement")]
+    HostLost {
+        /// The host's name.
+        host: String,
+    },
     /// The cluster was closed: the process is stopping.
     #[error("{cluster} is closed")]
     Closed {
@@ -49,6 +55,19 @@ impl DbError {
                 is_connection_error(error) || code_of(error).is_some_and(|code| is_transient(&code))
             }
             _ => true,
+        }
+    }
+
+    /// Whether it is the host that failed, so that another one may do better.
+    pub(crate) fn is_of_host(&self) -> bool {
+        match self {
+            Self::HostLost { .. } => true,
+            // 40001 is what a replica says whose replay was in the way of the statement.
+            Self::Sqlx(error) => {
+                is_connection_error(error)
+                    || code_of(error).is_some_and(|code| is_demotion(&code) || code == "40001")
+            }
+            _ => false,
         }
     }
 

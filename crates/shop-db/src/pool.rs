@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::code_of;
 
@@ -75,6 +76,7 @@ pub(crate) struct HostPool {
     permits: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    closed: CancellationToken,
     in_use: metrics::Gauge,
     waits: metrics::Counter,
     opened: metrics::Counter,
@@ -109,6 +111,7 @@ impl HostPool {
             permits: Arc::new(Semaphore::new(size)),
             waiters: Arc::new(Semaphore::new(size * WAITERS_PER_CONNECTION)),
             idle: Mutex::new(Vec::new()),
+            closed: CancellationToken::new(),
             in_use: metrics::gauge!("db_pool_in_use", &labels),
             waits: metrics::counter!("db_pool_waits_total", &labels),
             opened: metrics::counter!("db_connections_opened_total", &labels),
@@ -145,6 +148,7 @@ impl HostPool {
     pub(crate) fn close(&self) {
         self.permits.close();
         self.waiters.close();
+        self.closed.cancel();
         self.idle().clear();
     }
 
@@ -225,6 +229,11 @@ impl Pooled {
     /// Closes the connection when it is dropped, instead of keeping it.
     pub(crate) fn close_on_drop(&mut self) {
         self.keep = false;
+    }
+
+    /// Completes when the host has died or changed its role.
+    pub(crate) fn host_lost(&self) -> WaitForCancellationFutureOwned {
+        self.pool.closed.clone().cancelled_owned()
     }
 }
 

@@ -206,6 +206,76 @@ async fn reads_and_writes_go_on_when_a_host_freezes() {
 }
 
 #[tokio::test]
+async fn a_read_that_its_host_leaves_unanswered_is_run_again_on_another() {
+    let database = FreshDatabase::empty().await;
+    let (config, first, second) = two_hosts(&database).await;
+    let cluster = Cluster::connect(config).await.unwrap();
+    wait_until("both hosts are up", SOON, || async {
+        cluster.status().iter().all(|host| host.up)
+    })
+    .await;
+    let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let reading = tokio::spawn(async move {
+        cluster
+            .reading(Freshness::Any, |mut connection| {
+                let host = connection.host().to_owned();
+                sender.send(host.clone()).unwrap();
+                async move {
+                    // Long enough that the host freezes in the middle, short enough that its answer would come soon.
+                    sqlx::query("select pg_sleep(0.2)")
+                        .execute(&mut *connection)
+                        .await?;
+                    Ok(host)
+                }
+            })
+            .await
+    });
+    assert_eq!(begun.recv().await.unwrap(), first.addr().to_string());
+    first.freeze();
+    assert_eq!(reading.await.unwrap().unwrap(), second.addr().to_string());
+}
+
+#[tokio::test]
+async fn a_read_that_its_host_cuts_off_is_run_again_on_another() {
+    let database = FreshDatabase::empty().await;
+    let (config, first, _second) = two_hosts(&database).await;
+    let cluster = Cluster::connect(config).await.unwrap();
+    wait_until("both hosts are up", SOON, || async {
+        cluster.status().iter().all(|host| host.up)
+    })
+    .await;
+    answer(&cluster).await.unwrap();
+    first.cut();
+    for _ in 0..10 {
+        let answered = cluster
+            .reading(Freshness::Any, |mut connection| async move {
+                let number = sqlx::query_scalar::<_, i32>("select 42");
+                Ok(number.fetch_one(&mut *connection).await?)
+            })
+            .await;
+        assert_eq!(answered.unwrap(), 42);
+    }
+}
+
+#[tokio::test]
+async fn a_mistake_is_not_run_again() {
+    let database = FreshDatabase::empty().await;
+    let cluster = Cluster::connect(config(&database)).await.unwrap();
+    let runs = std::sync::atomic::AtomicUsize::new(0);
+    let failed = cluster
+        .reading(Freshness::Any, |mut connection| {
+            runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move {
+                let wrong = sqlx::query("select * from nowhere");
+                Ok(wrong.execute(&mut *connection).await?)
+            }
+        })
+        .await;
+    assert!(!failed.unwrap_err().is_unavailable());
+    assert_eq!(runs.into_inner(), 1);
+}
+
+#[tokio::test]
 async fn a_killed_host_is_noticed_by_its_closed_connections() {
     let database = FreshDatabase::empty().await;
     let (mut config, first, _second) = two_hosts(&database).await;

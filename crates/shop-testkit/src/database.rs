@@ -1,11 +1,20 @@
 //! A database for one test, beyond what `#[sqlx::test]` gives: several of them, or one that a whole service runs on.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::sync::OnceCell;
 
 use crate::testbed::{database_url, unique};
 
-/// A database that is removed when this is dropped.
+/// A database this old was left behind by a test that is over.
+const AGE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Removing what others left behind takes no longer; the next test goes on with it.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A database that is removed after this is dropped, at the latest by a later run.
 pub struct FreshDatabase {
     name: String,
     url: String,
@@ -15,12 +24,18 @@ impl FreshDatabase {
     /// A database without tables.
     pub async fn empty() -> Self {
         let server = database_url();
-        let name = unique("test");
+        let name = unique(&format!("{PREFIX}{}", now_unix()));
         let mut admin = PgConnection::connect(&server)
             .await
             .unwrap_or_else(|error| {
                 panic!("no database at DATABASE_URL ({error}): is the testbed up?")
             });
+        static SWEPT: OnceCell<()> = OnceCell::const_new();
+        SWEPT
+            .get_or_init(|| async {
+                let _ = tokio::time::timeout(SWEEP_TIMEOUT, sweep()).await;
+            })
+            .await;
         // The name is made of letters and digits here.
         admin
             .execute(AssertSqlSafe(format!("create database {name}")))
@@ -64,23 +79,54 @@ impl FreshDatabase {
     }
 }
 
+/// What the names of these databases begin with; the time of their making follows.
+const PREFIX: &str = "test_at_";
+
 impl Drop for FreshDatabase {
     fn drop(&mut self) {
-        let server = database_url();
-        let statement = format!("drop database if exists {} with (force)", self.name);
-        // Dropping can't wait in the test's runtime, which may be gone already.
-        let removal = std::thread::spawn(move || {
+        let name = self.name.clone();
+        // In a thread that nobody waits for: the test's connections end only when its runtime goes on or is gone, and the
+        // server removes no database while somebody is in the middle of logging in.
+        std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(async {
-                let mut admin = PgConnection::connect(&server).await?;
-                admin.execute(AssertSqlSafe(statement)).await?;
-                anyhow::Ok(())
-            })
+            runtime.block_on(remove(&name))?;
+            anyhow::Ok(())
         });
-        if !matches!(removal.join(), Ok(Ok(()))) {
-            eprintln!("the database {} was left behind", self.name);
+    }
+}
+
+async fn remove(name: &str) -> sqlx::Result<()> {
+    let mut admin = PgConnection::connect(&database_url()).await?;
+    let statement = format!("drop database if exists {name} with (force)");
+    admin.execute(AssertSqlSafe(statement)).await?;
+    admin.close().await
+}
+
+/// Removes what earlier runs have left behind.
+async fn sweep() -> sqlx::Result<()> {
+    let mut admin = PgConnection::connect(&database_url()).await?;
+    let names: Vec<String> =
+        sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)")
+            .bind(PREFIX)
+            .fetch_all(&mut admin)
+            .await?;
+    for name in names {
+        let made_unix = name[PREFIX.len()..]
+            .split('_')
+            .next()
+            .and_then(|unix| unix.parse::<u64>().ok());
+        if made_unix.is_some_and(|made_unix| made_unix + AGE_MAX.as_secs() < now_unix()) {
+            remove(&name).await?;
         }
     }
+    Ok(())
+}
+
+fn now_unix() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }

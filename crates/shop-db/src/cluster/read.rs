@@ -21,7 +21,50 @@ const REPLAY_PAUSE: Duration = Duration::from_millis(2);
 const REPLAY_POSITION: &str =
     "select (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0'::pg_lsn)::bigint";
 
-pub(super) async fn connection(shared: &Shared, freshness: Freshness) -> Result<ReadConn, DbError> {
+/// How often a read is run again because its host was lost.
+const RERUNS_MAX: usize = 2;
+
+/// Runs `work` on one host and, where that is lost meanwhile, on others.
+pub(super) async fn run<T, F, Fut>(
+    shared: &Shared,
+    freshness: Freshness,
+    work: F,
+) -> Result<T, DbError>
+where
+    F: Fn(ReadConn) -> Fut,
+    Fut: Future<Output = Result<T, DbError>>,
+{
+    let mut lost = Vec::new();
+    loop {
+        let connection = connection(shared, freshness, &lost).await?;
+        let host = connection.host_handle();
+        let host_lost = connection.host_lost();
+        let outcome = tokio::select! {
+            biased;
+            outcome = work(connection) => outcome,
+            () = host_lost => Err(DbError::HostLost { host: host.label.clone() }),
+        };
+        match outcome {
+            Err(error) if error.is_of_host() && lost.len() < RERUNS_MAX => {
+                tracing::info!(
+                    db.host = host.label,
+                    error = &error as &dyn std::error::Error,
+                    "Reading again on another host"
+                );
+                host.probe_now.notify_one();
+                lost.push(host);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A connection, preferably not to one of the hosts that were `lost`.
+pub(super) async fn connection(
+    shared: &Shared,
+    freshness: Freshness,
+    lost: &[Arc<Host>],
+) -> Result<ReadConn, DbError> {
     let since = Instant::now();
     let deadline = since + shared.config.read_wait;
     let mut changes = shared.changes.subscribe();
@@ -34,6 +77,7 @@ pub(super) async fn connection(shared: &Shared, freshness: Freshness) -> Result<
         changes.mark_unchanged();
         let attempt = Attempt {
             shared,
+            lost,
             since,
             deadline: deadline.min(Instant::now() + shared.config.acquire_timeout),
         };
@@ -53,6 +97,7 @@ pub(super) async fn connection(shared: &Shared, freshness: Freshness) -> Result<
 /// One look at the hosts as they are now.
 struct Attempt<'a> {
     shared: &'a Shared,
+    lost: &'a [Arc<Host>],
     since: Instant,
     deadline: Instant,
 }
@@ -60,7 +105,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Tries replica after replica, then the primary.
     async fn any_host(&self, freshness: Freshness) -> Result<Option<ReadConn>, DbError> {
-        let mut failed = Vec::new();
+        let mut failed: Vec<&Arc<Host>> = self.lost.iter().collect();
         while let Some((host, catching_up_to)) = self.next_replica(freshness, &failed) {
             if let Some(connection) = self.on_replica(host, catching_up_to).await? {
                 return Ok(Some(connection));
