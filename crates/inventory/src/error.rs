@@ -113,18 +113,14 @@ impl From<Error> for Problem {
             | Error::UnknownCategory(_)
             | Error::UnknownPhoto(_)
             | Error::UnknownPicture(_) => Problem::not_found(),
-            Error::InvalidCursor => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid-cursor",
-                "This list has no such page",
-            )
-            .detail("Start at the first page, and follow its `next_cursor` from there."),
-            Error::SearchTooLong(characters_max) => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "search-too-long",
-                "That is a lot to look for",
-            )
-            .detail(format!("Search with at most {characters_max} characters.")),
+            Error::InvalidCursor => {
+                Problem::new(StatusCode::BAD_REQUEST, "invalid-cursor", "This list has no such page")
+                    .detail("Start at the first page, and follow its `next_cursor` from there.")
+            }
+            Error::SearchTooLong(characters_max) => {
+                Problem::new(StatusCode::BAD_REQUEST, "search-too-long", "That is a lot to look for")
+                    .detail(format!("Search with at most {characters_max} characters."))
+            }
             Error::SoldOut(shortages) => conflict(
                 "sold-out",
                 "Sold out",
@@ -151,9 +147,7 @@ impl From<Error> for Problem {
                 "Already sold",
                 "What this order held is sold and can't be given back.",
             ),
-            Error::InvalidEdit(reason) => {
-                bad("invalid-edit", "That does not fit", sentence(&reason))
-            }
+            Error::InvalidEdit(reason) => bad("invalid-edit", "That does not fit", sentence(&reason)),
             Error::NotThatMany => conflict(
                 "not-that-many",
                 "There are not that many",
@@ -165,15 +159,11 @@ impl From<Error> for Problem {
                 "We could not read that upload",
             )
             .detail(reason),
-            Error::NotAPicture(reason) => {
-                bad("not-a-picture", "We can't hang that", sentence(&reason))
+            Error::NotAPicture(reason) => bad("not-a-picture", "We can't hang that", sentence(&reason)),
+            Error::UploadTooLarge => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "That picture is too large")
+                    .detail("A picture may have up to 20 MB.")
             }
-            Error::UploadTooLarge => Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "That picture is too large",
-            )
-            .detail("A picture may have up to 20 MB."),
             Error::UploadBroken(cause) => {
                 // The extractor knows best whether the client sent nonsense, too much, or not enough.
                 let status = cause.status();
@@ -191,9 +181,7 @@ impl From<Error> for Problem {
             )
             .detail("Try it once more."),
             Error::NotShopkeeper => Problem::of_status(StatusCode::FORBIDDEN),
-            Error::InvalidMade(reason) => {
-                bad("invalid-report", "That does not fit", sentence(&reason))
-            }
+            Error::InvalidMade(reason) => bad("invalid-report", "That does not fit", sentence(&reason)),
             Error::UploadsBusy | Error::Cache(_) => Problem::unavailable(),
             Error::Database(cause) => cause.into(),
             Error::Objects(cause) => {
@@ -204,10 +192,7 @@ impl From<Error> for Problem {
                 Problem::unavailable()
             }
             Error::Template(cause) => {
-                tracing::error!(
-                    error = &cause as &dyn std::error::Error,
-                    "A page could not be rendered"
-                );
+                tracing::error!(error = &cause as &dyn std::error::Error, "A page could not be rendered");
                 Problem::internal()
             }
         }

@@ -23,10 +23,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     if config.health_check {
         return Ok(startup::health_check(config.listen, "/readyz").await);
     }
-    let db =
-        ClusterConfig::from_env("INVENTORY_DB").unwrap_or_else(|error| startup::exit_config(error));
-    let objects =
-        Objects::connect(&config.objects).unwrap_or_else(|error| startup::exit_config(error));
+    let db = ClusterConfig::from_env("INVENTORY_DB").unwrap_or_else(|error| startup::exit_config(error));
+    let objects = Objects::connect(&config.objects).unwrap_or_else(|error| startup::exit_config(error));
     let _telemetry = shop_telemetry::init(SERVICE);
 
     let sessions = Sessions::connect(config.sessions).await?;

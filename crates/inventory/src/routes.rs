@@ -43,26 +43,11 @@ pub fn router(app: AppState) -> Router {
         .route("/api/photos/{id}/versions", post(photos::add_version))
         .route("/photos/{id}/{version}/{name}", get(photos::picture))
         .route("/internal/products", get(products::for_order))
-        .route(
-            "/internal/reservations/{order_id}",
-            put(reservations::reserve),
-        )
-        .route(
-            "/internal/reservations/{order_id}/sell",
-            post(reservations::sell),
-        )
-        .route(
-            "/internal/reservations/{order_id}/release",
-            post(reservations::release),
-        )
-        .route(
-            "/internal/photos/{id}/versions/{version}",
-            put(reports::ready),
-        )
-        .route(
-            "/internal/photos/{id}/versions/{version}/failed",
-            post(reports::failed),
-        )
+        .route("/internal/reservations/{order_id}", put(reservations::reserve))
+        .route("/internal/reservations/{order_id}/sell", post(reservations::sell))
+        .route("/internal/reservations/{order_id}/release", post(reservations::release))
+        .route("/internal/photos/{id}/versions/{version}", put(reports::ready))
+        .route("/internal/photos/{id}/versions/{version}/failed", post(reports::failed))
         .merge(shop_web::assets::router())
         .with_state(app.clone());
     let uploads = Router::new()

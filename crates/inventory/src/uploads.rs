@@ -59,12 +59,7 @@ pub async fn take(app: &AppState, consistency: &Consistency, upload: Upload) -> 
 }
 
 /// Has a photo made anew with other edits. Returns the new version.
-pub async fn edit(
-    app: &AppState,
-    consistency: &Consistency,
-    id: i64,
-    edits: PhotoEdits,
-) -> Result<i32> {
+pub async fn edit(app: &AppState, consistency: &Consistency, id: i64, edits: PhotoEdits) -> Result<i32> {
     let mut conn = app.db.write().await?;
     let mut tx = conn.begin().await?;
     let Some(version) = queries::photos::add_version(&mut tx, id, edits.clone()).await? else {
@@ -101,21 +96,14 @@ pub fn original_key(id: i64) -> String {
 async fn start(app: &AppState, photo: &NewPhoto<'_>) -> Result<i64> {
     let mut conn = app.db.write().await?;
     match queries::photos::start_upload(&mut conn, photo).await {
-        Err(sqlx::Error::Database(refusal))
-            if refusal.constraint() == Some("photos_product_id_fkey") =>
-        {
+        Err(sqlx::Error::Database(refusal)) if refusal.constraint() == Some("photos_product_id_fkey") => {
             Err(Error::UnknownProduct(photo.product_id.unwrap_or(0)))
         }
         other => Ok(other?),
     }
 }
 
-async fn accept(
-    app: &AppState,
-    consistency: &Consistency,
-    id: i64,
-    product_id: Option<i64>,
-) -> Result<()> {
+async fn accept(app: &AppState, consistency: &Consistency, id: i64, product_id: Option<i64>) -> Result<()> {
     let mut conn = app.db.write().await?;
     let mut tx = conn.begin().await?;
     if !queries::photos::accept(&mut tx, id).await? {

@@ -32,13 +32,7 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let id = |digits: &str| {
-            digits
-                .parse()
-                .ok()
-                .filter(|id| *id > 0)
-                .ok_or(InvalidCursor)
-        };
+        let id = |digits: &str| digits.parse().ok().filter(|id| *id > 0).ok_or(InvalidCursor);
         let mut parts = text.split('-');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some("p"), Some(digits), None, None) => Ok(Self::After {

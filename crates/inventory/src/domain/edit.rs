@@ -29,9 +29,7 @@ pub enum InvalidEdit {
 /// A title without blanks around it.
 pub fn title(text: &str) -> Result<&str, InvalidEdit> {
     let title = text.trim();
-    if (1..=TITLE_CHARACTERS_MAX).contains(&title.chars().count())
-        && !title.contains(char::is_control)
-    {
+    if (1..=TITLE_CHARACTERS_MAX).contains(&title.chars().count()) && !title.contains(char::is_control) {
         Ok(title)
     } else {
         Err(InvalidEdit::Title)
@@ -47,9 +45,7 @@ pub fn price_cents(text: &str) -> Result<i64, InvalidEdit> {
         return Err(InvalidEdit::Price);
     }
     let euros: i64 = euros.parse().map_err(|_| InvalidEdit::Price)?;
-    let cents: i64 = format!("{cents:0<2}")
-        .parse()
-        .map_err(|_| InvalidEdit::Price)?;
+    let cents: i64 = format!("{cents:0<2}").parse().map_err(|_| InvalidEdit::Price)?;
     let total = euros * 100 + cents;
     if (1..=PRICE_CENTS_MAX).contains(&total) {
         Ok(total)
@@ -73,13 +69,7 @@ pub fn photo(edits: PhotoEdits) -> Result<PhotoEdits, InvalidEdit> {
     if !unit.contains(&edits.sharpen) || !unit.contains(&edits.blur) {
         return Err(InvalidEdit::Strength);
     }
-    if let Some(Crop {
-        x,
-        y,
-        width,
-        height,
-    }) = edits.crop
-    {
+    if let Some(Crop { x, y, width, height }) = edits.crop {
         let sides = CROP_SIDE_MIN..=1.0;
         let inside = x >= 0.0 && y >= 0.0 && x + width <= 1.0001 && y + height <= 1.0001;
         // Not-a-number fails every comparison, so it ends here as well.
@@ -127,12 +117,7 @@ mod tests {
     #[test]
     fn a_crop_stays_inside_the_picture() {
         let crop = |x, y, width, height| PhotoEdits {
-            crop: Some(Crop {
-                x,
-                y,
-                width,
-                height,
-            }),
+            crop: Some(Crop { x, y, width, height }),
             sharpen: 0.0,
             blur: 0.0,
         };

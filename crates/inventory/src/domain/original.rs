@@ -31,9 +31,7 @@ pub enum NotAPicture {
     Header,
     #[error("the picture is {width} by {height} pixels; at most 40 megapixels are taken")]
     TooManyPixels { width: u32, height: u32 },
-    #[error(
-        "the picture is {width} by {height} pixels; a side has between {SIDE_MIN} and {SIDE_MAX}"
-    )]
+    #[error("the picture is {width} by {height} pixels; a side has between {SIDE_MIN} and {SIDE_MAX}")]
     Side { width: u32, height: u32 },
 }
 
@@ -70,10 +68,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Original, NotAPicture> {
 fn turns_sideways(orientation: Orientation) -> bool {
     matches!(
         orientation,
-        Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
     )
 }
 
@@ -113,10 +108,7 @@ mod tests {
     fn what_is_no_picture_is_refused() {
         assert_eq!(inspect(b""), Err(NotAPicture::Format));
         assert_eq!(inspect(b"<svg/>"), Err(NotAPicture::Format));
-        assert_eq!(
-            inspect(b"GIF89a\x01\0\x01\0\0\0\0"),
-            Err(NotAPicture::Format)
-        );
+        assert_eq!(inspect(b"GIF89a\x01\0\x01\0\0\0\0"), Err(NotAPicture::Format));
         let png = encoded(40, 30, ImageFormat::Png);
         assert_eq!(inspect(&png[..12]), Err(NotAPicture::Header));
     }

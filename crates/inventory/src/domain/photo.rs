@@ -82,9 +82,7 @@ impl Made {
         if self.variants.is_empty() || self.variants.len() > VARIANTS_MAX {
             return Err(InvalidMade::Count);
         }
-        if !self.placeholder.starts_with("data:image/")
-            || self.placeholder.len() > PLACEHOLDER_BYTES_MAX
-        {
+        if !self.placeholder.starts_with("data:image/") || self.placeholder.len() > PLACEHOLDER_BYTES_MAX {
             return Err(InvalidMade::Placeholder);
         }
         if self.width < 1 || self.height < 1 {
@@ -114,8 +112,7 @@ impl VariantName {
     /// None unless the text is a width and one of the two extensions.
     pub fn parse(text: &str) -> Option<Self> {
         let (width, extension) = text.strip_prefix('w')?.split_once('.')?;
-        let sane_width =
-            (2..=5).contains(&width.len()) && width.bytes().all(|b| b.is_ascii_digit());
+        let sane_width = (2..=5).contains(&width.len()) && width.bytes().all(|b| b.is_ascii_digit());
         (sane_width && matches!(extension, "webp" | "jpg")).then(|| Self(text.to_owned()))
     }
 
@@ -125,11 +122,7 @@ impl VariantName {
 
     /// The format's name as variants carry it.
     pub fn format(&self) -> &'static str {
-        if self.0.ends_with(".webp") {
-            "webp"
-        } else {
-            "jpeg"
-        }
+        if self.0.ends_with(".webp") { "webp" } else { "jpeg" }
     }
 
     pub fn content_type(&self) -> &'static str {
@@ -148,10 +141,7 @@ mod tests {
     #[test]
     fn only_names_that_workers_make_are_names() {
         for good in ["w320.webp", "w1800.jpg", "w97.webp"] {
-            assert_eq!(
-                VariantName::parse(good).map(|name| name.0),
-                Some(good.to_owned())
-            );
+            assert_eq!(VariantName::parse(good).map(|name| name.0), Some(good.to_owned()));
         }
         for bad in [
             "",

@@ -43,17 +43,11 @@ impl TryFrom<Vec<Line>> for Lines {
         if lines.iter().any(|line| line.product_id < 1) {
             return Err(InvalidLines::Product);
         }
-        if lines
-            .iter()
-            .any(|line| !(1..=QUANTITY_MAX).contains(&line.quantity))
-        {
+        if lines.iter().any(|line| !(1..=QUANTITY_MAX).contains(&line.quantity)) {
             return Err(InvalidLines::Quantity);
         }
         lines.sort_by_key(|line| line.product_id);
-        if lines
-            .windows(2)
-            .any(|pair| pair[0].product_id == pair[1].product_id)
-        {
+        if lines.windows(2).any(|pair| pair[0].product_id == pair[1].product_id) {
             return Err(InvalidLines::Repeated);
         }
         Ok(Self(lines))
@@ -122,10 +116,7 @@ mod tests {
         Lines::try_from(
             pairs
                 .iter()
-                .map(|&(product_id, quantity)| Line {
-                    product_id,
-                    quantity,
-                })
+                .map(|&(product_id, quantity)| Line { product_id, quantity })
                 .collect::<Vec<_>>(),
         )
     }

@@ -15,11 +15,7 @@ pub struct Waiting {
 }
 
 /// Writes a message with the change that it speaks of, under an id of its own.
-pub async fn add(
-    conn: &mut PgConnection,
-    message: &PhotoProcess,
-    traceparent: Option<&str>,
-) -> sqlx::Result<Uuid> {
+pub async fn add(conn: &mut PgConnection, message: &PhotoProcess, traceparent: Option<&str>) -> sqlx::Result<Uuid> {
     let id = Uuid::now_v7();
     sqlx::query!(
         "insert into photo_outbox (id, photo_id, version, body, traceparent) values ($1, $2, $3, $4, $5)",
@@ -35,11 +31,7 @@ pub async fn add(
 }
 
 /// Claims the oldest messages that nobody holds.
-pub async fn claim(
-    conn: &mut PgConnection,
-    for_seconds: f64,
-    limit: i64,
-) -> sqlx::Result<Vec<Waiting>> {
+pub async fn claim(conn: &mut PgConnection, for_seconds: f64, limit: i64) -> sqlx::Result<Vec<Waiting>> {
     let rows = sqlx::query!(
         r#"
         update photo_outbox

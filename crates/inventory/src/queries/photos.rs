@@ -83,11 +83,7 @@ pub async fn accept(conn: &mut PgConnection, id: i64) -> sqlx::Result<bool> {
 }
 
 /// Asks for a new version of a photo. None if there is no such photo.
-pub async fn add_version(
-    conn: &mut PgConnection,
-    id: i64,
-    edits: PhotoEdits,
-) -> sqlx::Result<Option<i32>> {
+pub async fn add_version(conn: &mut PgConnection, id: i64, edits: PhotoEdits) -> sqlx::Result<Option<i32>> {
     let version = sqlx::query_scalar!(
         "
         update photos set version = version + 1, updated_at = now()
@@ -111,12 +107,7 @@ pub async fn add_version(
 }
 
 /// A worker has made all variants of a version.
-pub async fn ready(
-    conn: &mut PgConnection,
-    id: i64,
-    version: i32,
-    made: &Made,
-) -> sqlx::Result<Reported> {
+pub async fn ready(conn: &mut PgConnection, id: i64, version: i32, made: &Made) -> sqlx::Result<Reported> {
     let Some(photo) = sqlx::query!(
         "select version, ready_version from photos where id = $1 and state = 'accepted' for update",
         id,
@@ -132,9 +123,8 @@ pub async fn ready(
     if photo.ready_version.is_some_and(|shown| shown >= version) {
         return Ok(Reported::Ignored);
     }
-    let column = |pick: fn(&crate::domain::photo::MadeVariant) -> i32| -> Vec<i32> {
-        made.variants.iter().map(pick).collect()
-    };
+    let column =
+        |pick: fn(&crate::domain::photo::MadeVariant) -> i32| -> Vec<i32> { made.variants.iter().map(pick).collect() };
     let names: Vec<String> = made.variants.iter().map(|v| v.name.clone()).collect();
     let formats: Vec<String> = made.variants.iter().map(|v| v.format.clone()).collect();
     let bytes: Vec<i64> = made.variants.iter().map(|v| v.bytes).collect();
@@ -183,12 +173,7 @@ pub async fn ready(
 }
 
 /// A version can't be made. One that is ready stays so: the message was a repeat.
-pub async fn failed(
-    conn: &mut PgConnection,
-    id: i64,
-    version: i32,
-    reason: &str,
-) -> sqlx::Result<Reported> {
+pub async fn failed(conn: &mut PgConnection, id: i64, version: i32, reason: &str) -> sqlx::Result<Reported> {
     let marked = sqlx::query!(
         "
         update photo_versions set status = 'failed', reason = left($3, 500), updated_at = now()
@@ -213,11 +198,7 @@ pub async fn failed(
     )
     .fetch_one(conn)
     .await?;
-    Ok(if known {
-        Reported::Ignored
-    } else {
-        Reported::Unknown
-    })
+    Ok(if known { Reported::Ignored } else { Reported::Unknown })
 }
 
 /// Photos as pages show them: the newest version that is ready, else the state of the first. Uploads that were never
@@ -271,10 +252,7 @@ pub struct LatestVersion {
 }
 
 /// What was asked of a photo last; none if there is no such photo.
-pub async fn latest_version(
-    conn: &mut PgConnection,
-    id: i64,
-) -> sqlx::Result<Option<LatestVersion>> {
+pub async fn latest_version(conn: &mut PgConnection, id: i64) -> sqlx::Result<Option<LatestVersion>> {
     sqlx::query_as!(
         LatestVersion,
         r#"
@@ -289,11 +267,7 @@ pub async fn latest_version(
 
 /// Takes stale uploads for removal: those whose client went away between row and object, and those that a sweep before
 /// this one left half removed.
-pub async fn take_stale(
-    conn: &mut PgConnection,
-    older_than_seconds: f64,
-    limit: i64,
-) -> sqlx::Result<Vec<i64>> {
+pub async fn take_stale(conn: &mut PgConnection, older_than_seconds: f64, limit: i64) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
         "
         update photos set state = 'sweeping', updated_at = now()
@@ -313,12 +287,9 @@ pub async fn take_stale(
 
 /// Forgets an upload whose object is gone.
 pub async fn forget(conn: &mut PgConnection, id: i64) -> sqlx::Result<()> {
-    sqlx::query!(
-        "delete from photos where id = $1 and state = 'sweeping'",
-        id
-    )
-    .execute(conn)
-    .await?;
+    sqlx::query!("delete from photos where id = $1 and state = 'sweeping'", id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -143,11 +143,7 @@ pub async fn search(
 }
 
 /// A page of products with all their counters, for the shopkeeper.
-pub async fn page_with_counts(
-    conn: &mut PgConnection,
-    after: i64,
-    limit: i64,
-) -> sqlx::Result<Vec<(Product, Counts)>> {
+pub async fn page_with_counts(conn: &mut PgConnection, after: i64, limit: i64) -> sqlx::Result<Vec<(Product, Counts)>> {
     let products = page(conn, None, after, limit).await?;
     let ids: Vec<i64> = products.iter().map(|product| product.id).collect();
     let counts = sqlx::query_as!(
@@ -167,12 +163,7 @@ pub async fn page_with_counts(
 }
 
 /// Changes title and price. False if there is no such product.
-pub async fn edit(
-    conn: &mut PgConnection,
-    id: i64,
-    title: &str,
-    price_cents: i64,
-) -> sqlx::Result<bool> {
+pub async fn edit(conn: &mut PgConnection, id: i64, title: &str, price_cents: i64) -> sqlx::Result<bool> {
     let edited = sqlx::query!(
         "update products set title = $2, price_cents = $3, updated_at = now() where id = $1",
         id,
@@ -186,12 +177,9 @@ pub async fn edit(
 
 /// Whether there is such a product.
 pub async fn exists(conn: &mut PgConnection, id: i64) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (select from products where id = $1) as "exists!""#,
-        id
-    )
-    .fetch_one(conn)
-    .await
+    sqlx::query_scalar!(r#"select exists (select from products where id = $1) as "exists!""#, id)
+        .fetch_one(conn)
+        .await
 }
 
 /// Puts the pictures to the products.

@@ -8,11 +8,7 @@ use sqlx::PgConnection;
 use crate::domain::reservation::{Line, Release, Reserve, Sell, Shortage, State};
 
 /// Reserves all lines or none. On anything but [`Reserve::Reserved`] the caller rolls back.
-pub async fn reserve(
-    conn: &mut PgConnection,
-    order_id: i64,
-    lines: &[Line],
-) -> sqlx::Result<Reserve> {
+pub async fn reserve(conn: &mut PgConnection, order_id: i64, lines: &[Line]) -> sqlx::Result<Reserve> {
     let inserted = sqlx::query!(
         "insert into reservations (order_id, state) values ($1, 'reserved') on conflict do nothing",
         order_id,
@@ -112,9 +108,7 @@ pub async fn release(conn: &mut PgConnection, order_id: i64) -> sqlx::Result<Rel
     .await?
     .rows_affected();
     if buried == 1 {
-        return Ok(Release::Released {
-            refilled: Vec::new(),
-        });
+        return Ok(Release::Released { refilled: Vec::new() });
     }
     let moved = sqlx::query!(
         "update reservations set state = 'released', updated_at = now() where order_id = $1 and state = 'reserved'",
@@ -126,9 +120,7 @@ pub async fn release(conn: &mut PgConnection, order_id: i64) -> sqlx::Result<Rel
     if moved == 0 {
         return Ok(match state(conn, order_id).await? {
             Some(State::Sold) => Release::AlreadySold,
-            _ => Release::Released {
-                refilled: Vec::new(),
-            },
+            _ => Release::Released { refilled: Vec::new() },
         });
     }
     let before = lock_stock_of(conn, order_id).await?;
@@ -164,9 +156,7 @@ async fn repeated(conn: &mut PgConnection, order_id: i64, lines: &[Line]) -> sql
     .fetch_all(&mut *conn)
     .await?;
     if reserved == lines {
-        Ok(Reserve::Reserved {
-            emptied: Vec::new(),
-        })
+        Ok(Reserve::Reserved { emptied: Vec::new() })
     } else {
         Ok(Reserve::Different)
     }
@@ -174,12 +164,9 @@ async fn repeated(conn: &mut PgConnection, order_id: i64, lines: &[Line]) -> sql
 
 /// Where an order's reservation stands; none if the order never asked.
 pub async fn state(conn: &mut PgConnection, order_id: i64) -> sqlx::Result<Option<State>> {
-    let state = sqlx::query_scalar!(
-        "select state from reservations where order_id = $1",
-        order_id
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
+    let state = sqlx::query_scalar!("select state from reservations where order_id = $1", order_id)
+        .fetch_optional(&mut *conn)
+        .await?;
     Ok(state.map(|text| match text.as_str() {
         "sold" => State::Sold,
         "released" => State::Released,
@@ -195,10 +182,7 @@ async fn lock_stock(conn: &mut PgConnection, product_ids: &[i64]) -> sqlx::Resul
     )
     .fetch_all(&mut *conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.product_id, row.available))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.product_id, row.available)).collect())
 }
 
 /// The same for what an order holds.
@@ -213,15 +197,9 @@ async fn lock_stock_of(conn: &mut PgConnection, order_id: i64) -> sqlx::Result<V
     )
     .fetch_all(&mut *conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.product_id, row.available))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.product_id, row.available)).collect())
 }
 
 fn columns(lines: &[Line]) -> (Vec<i64>, Vec<i32>) {
-    lines
-        .iter()
-        .map(|line| (line.product_id, line.quantity))
-        .unzip()
+    lines.iter().map(|line| (line.product_id, line.quantity)).unzip()
 }

@@ -22,20 +22,14 @@ pub async fn find(conn: &mut PgConnection, product_id: i64) -> sqlx::Result<Opti
 }
 
 /// What is available of each of some products; unknown ones are left out.
-pub async fn available(
-    conn: &mut PgConnection,
-    product_ids: &[i64],
-) -> sqlx::Result<HashMap<i64, i64>> {
+pub async fn available(conn: &mut PgConnection, product_ids: &[i64]) -> sqlx::Result<HashMap<i64, i64>> {
     let rows = sqlx::query!(
         "select product_id, available from stock where product_id = any($1)",
         product_ids,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.product_id, row.available))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.product_id, row.available)).collect())
 }
 
 /// All counters of one product; none if there is no such product.
@@ -50,11 +44,7 @@ pub async fn counts(conn: &mut PgConnection, product_id: i64) -> sqlx::Result<Op
 }
 
 /// Brings new copies in; a negative number takes unsold ones out of sale. None if there is no such product.
-pub async fn add(
-    conn: &mut PgConnection,
-    product_id: i64,
-    copies: i64,
-) -> sqlx::Result<Option<i64>> {
+pub async fn add(conn: &mut PgConnection, product_id: i64, copies: i64) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
         "
         update stock set initial = initial + $2, available = available + $2, updated_at = now()

@@ -5,7 +5,7 @@ use askama::Template;
 use axum::extract::{Multipart, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use shop_db::{Freshness, Position};
+use shop_db::Freshness;
 use shop_queue::messages::{Crop, PhotoEdits};
 use shop_web::consistency::Consistency;
 use shop_web::extract::{Form, Path, Query, Shopkeeper};
@@ -87,9 +87,7 @@ pub async fn list(
     let has_more = rows.len() > rows_shown;
     rows.truncate(rows_shown);
     let more = rows.last().filter(|_| has_more).map(|(product, _)| {
-        let cursor = Cursor::After {
-            product_id: product.id,
-        };
+        let cursor = Cursor::After { product_id: product.id };
         format!("/admin/products?cursor={cursor}")
     });
     Ok(Html(ListPage { page, rows, more }).into_response())
@@ -116,11 +114,7 @@ pub async fn show(
     };
     Ok(Html(EditPage {
         page,
-        price: format!(
-            "{}.{:02}",
-            product.price_cents / 100,
-            product.price_cents % 100
-        ),
+        price: format!("{}.{:02}", product.price_cents / 100, product.price_cents % 100),
         product,
         counts,
         latest,
@@ -197,7 +191,7 @@ pub async fn edit_photo(
     Form(form): Form<EditsForm>,
 ) -> Result<Redirect> {
     let edits = edit::photo(form.into_edits())?;
-    let product = catalogue::product(&app, id, newest(&consistency)).await?;
+    let product = catalogue::product(&app, id, catalogue::newest(&consistency)).await?;
     let photo = product.photo.ok_or(Error::UnknownPhoto(0))?;
     uploads::edit(&app, &consistency, photo.id, edits).await?;
     Ok(back_to(id))
@@ -207,16 +201,9 @@ fn back_to(id: i64) -> Redirect {
     Redirect::to(&format!("/admin/products/{id}"))
 }
 
-fn freshness(consistency: &Consistency) -> Freshness {
-    Freshness::from(newest(consistency))
-}
-
 /// The shopkeeper sees both kinds of their own writes.
-fn newest(consistency: &Consistency) -> Option<Position> {
-    match (consistency.after(CATALOGUE), consistency.after(INVENTORY)) {
-        (Some(words), Some(stock)) => Some(words.newest(stock)),
-        (words, stock) => words.or(stock),
-    }
+fn freshness(consistency: &Consistency) -> Freshness {
+    Freshness::from(catalogue::newest(consistency))
 }
 
 impl EditsForm {

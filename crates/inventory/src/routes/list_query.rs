@@ -23,10 +23,7 @@ pub struct ListQuery {
 impl ListQuery {
     /// The list that is meant. Empty fields of a form mean nothing; a limit is brought into its bounds.
     pub fn parse(self) -> Result<ListKey> {
-        let given = |text: Option<String>| {
-            text.map(|text| text.trim().to_owned())
-                .filter(|text| !text.is_empty())
-        };
+        let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let category = given(self.category);
         if let Some(slug) = &category
             && !is_slug(slug)

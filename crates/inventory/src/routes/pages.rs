@@ -187,23 +187,15 @@ pub async fn product(
 /// The prints that hang after this one in its room, and from the beginning again.
 fn neighbours(mut room: Vec<Hung>, id: i64) -> Vec<Hung> {
     room.retain(|hung| hung.product.id != id);
-    let next = room
-        .iter()
-        .position(|hung| hung.product.id > id)
-        .unwrap_or(0);
+    let next = room.iter().position(|hung| hung.product.id > id).unwrap_or(0);
     room.rotate_left(next);
     room.truncate(NEIGHBOURS);
     room
 }
 
-async fn hang(
-    app: &AppState,
-    consistency: &Consistency,
-    key: &ListKey,
-) -> Result<(Vec<Hung>, Option<String>)> {
+async fn hang(app: &AppState, consistency: &Consistency, key: &ListKey) -> Result<(Vec<Hung>, Option<String>)> {
     let list = catalogue::list(app, key, consistency.after(CATALOGUE)).await?;
-    let available: HashMap<i64, i64> =
-        catalogue::available(app, &list.products, consistency.after(INVENTORY)).await?;
+    let available: HashMap<i64, i64> = catalogue::available(app, &list.products, consistency.after(INVENTORY)).await?;
     let prints = list
         .products
         .into_iter()

@@ -3,9 +3,7 @@
 use axum::extract::{Multipart, State};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
-use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
-};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use shop_queue::messages::PhotoEdits;
@@ -14,6 +12,7 @@ use shop_web::consistency::Consistency;
 use shop_web::extract::{CurrentUser, Json, Path, Shopkeeper};
 use shop_web::photo::Photo;
 
+use crate::catalogue;
 use crate::domain::edit;
 use crate::domain::original::BYTES_MAX;
 use crate::domain::photo::{Purpose, VariantName};
@@ -78,14 +77,15 @@ pub async fn upload(
 }
 
 /// `GET /api/photos/{id}`
-pub async fn show(
-    State(app): State<AppState>,
-    consistency: Consistency,
-    Path(id): Path<i64>,
-) -> Result<Json<Photo>> {
-    let mut conn = app.db.read(consistency.freshness(CATALOGUE)).await?;
-    let mut photos = queries::photos::shown(&mut conn, &[id]).await?;
-    Ok(Json(photos.remove(&id).ok_or(Error::UnknownPhoto(id))?))
+pub async fn show(State(app): State<AppState>, consistency: Consistency, Path(id): Path<i64>) -> Result<Json<Photo>> {
+    let read = catalogue::read(&app, consistency.after(CATALOGUE), move |conn| {
+        Box::pin(async move {
+            let mut photos = queries::photos::shown(conn, &[id]).await?;
+            Ok(photos.remove(&id))
+        })
+    });
+    let photo = read.await?.value.ok_or(Error::UnknownPhoto(id))?;
+    Ok(Json(photo))
 }
 
 /// `POST /api/photos/{id}/versions`
@@ -155,11 +155,7 @@ pub async fn read_form(mut form: Multipart) -> Result<UploadForm> {
     let mut read = UploadForm::default();
     while let Some(mut field) = form.next_field().await.map_err(Error::UploadBroken)? {
         let name = field.name().unwrap_or_default().to_owned();
-        let bytes_max = if name == "file" {
-            BYTES_MAX
-        } else {
-            FIELD_BYTES_MAX
-        };
+        let bytes_max = if name == "file" { BYTES_MAX } else { FIELD_BYTES_MAX };
         let mut bytes = BytesMut::new();
         while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
             if bytes.len() + chunk.len() > bytes_max {
@@ -183,15 +179,11 @@ pub async fn read_form(mut form: Multipart) -> Result<UploadForm> {
             "purpose" => {
                 let purpose = text.parse();
                 read.purpose =
-                    Some(purpose.map_err(|_| {
-                        Error::InvalidUpload("The purpose is `product` or `profile`.")
-                    })?);
+                    Some(purpose.map_err(|_| Error::InvalidUpload("The purpose is `product` or `profile`."))?);
             }
             "product_id" => {
                 let id = text.parse().ok().filter(|id| *id > 0);
-                read.product_id = Some(id.ok_or(Error::InvalidUpload(
-                    "The product's id is a positive number.",
-                ))?);
+                read.product_id = Some(id.ok_or(Error::InvalidUpload("The product's id is a positive number."))?);
             }
             "alt" => {
                 if text.chars().count() > ALT_CHARACTERS_MAX || text.contains('\0') {
@@ -211,14 +203,10 @@ impl UploadForm {
         let file = self
             .file
             .filter(|file| !file.is_empty())
-            .ok_or(Error::InvalidUpload(
-                "The form has no file in a field called `file`.",
-            ))?;
+            .ok_or(Error::InvalidUpload("The form has no file in a field called `file`."))?;
         let purpose = match (self.purpose, self.product_id) {
             (Some(Purpose::Profile), Some(_)) => {
-                return Err(Error::InvalidUpload(
-                    "A profile's photo belongs to no product.",
-                ));
+                return Err(Error::InvalidUpload("A profile's photo belongs to no product."));
             }
             (Some(purpose), _) => purpose,
             (None, Some(_)) => Purpose::Product,

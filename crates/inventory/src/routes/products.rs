@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use shop_db::Freshness;
 use shop_web::consistency::Consistency;
 use shop_web::extract::{Internal, Json, Path, Query};
 use shop_web::photo::Photo;
@@ -80,8 +79,7 @@ pub async fn list(
 ) -> Result<Json<ListAnswer>> {
     let key = query.parse()?;
     let list = catalogue::list(&app, &key, consistency.after(CATALOGUE)).await?;
-    let available =
-        catalogue::available(&app, &list.products, consistency.after(INVENTORY)).await?;
+    let available = catalogue::available(&app, &list.products, consistency.after(INVENTORY)).await?;
     Ok(Json(ListAnswer {
         products: list
             .products
@@ -93,11 +91,7 @@ pub async fn list(
 }
 
 /// `GET /api/products/{id}`
-pub async fn show(
-    State(app): State<AppState>,
-    consistency: Consistency,
-    Path(id): Path<i64>,
-) -> Result<Json<Detail>> {
+pub async fn show(State(app): State<AppState>, consistency: Consistency, Path(id): Path<i64>) -> Result<Json<Detail>> {
     let mut product = catalogue::product(&app, id, consistency.after(CATALOGUE)).await?;
     let stock = catalogue::stock(&app, id, consistency.after(INVENTORY)).await?;
     let description = std::mem::take(&mut product.description);
@@ -109,14 +103,8 @@ pub async fn show(
 }
 
 /// `GET /api/products/{id}/stock`
-pub async fn stock(
-    State(app): State<AppState>,
-    consistency: Consistency,
-    Path(id): Path<i64>,
-) -> Result<Json<Stock>> {
-    Ok(Json(
-        catalogue::stock(&app, id, consistency.after(INVENTORY)).await?,
-    ))
+pub async fn stock(State(app): State<AppState>, consistency: Consistency, Path(id): Path<i64>) -> Result<Json<Stock>> {
+    Ok(Json(catalogue::stock(&app, id, consistency.after(INVENTORY)).await?))
 }
 
 /// `GET /internal/products?ids=`: past the cache, because carts and orders show and copy these prices.
@@ -132,15 +120,15 @@ pub async fn for_order(
         .filter_map(|id| id.trim().parse().ok())
         .take(LINES_MAX)
         .collect();
-    let freshness = Freshness::from(
-        [CATALOGUE, INVENTORY]
-            .into_iter()
-            .filter_map(|name| consistency.after(name))
-            .max_by_key(|position| (position.timeline, position.lsn)),
-    );
-    let mut conn = app.db.read(freshness).await?;
-    let products = queries::products::find_all(&mut conn, &ids).await?;
-    let available = queries::stock::available(&mut conn, &ids).await?;
+    let read = catalogue::read(&app, catalogue::newest(&consistency), move |conn| {
+        let ids = ids.clone();
+        Box::pin(async move {
+            let products = queries::products::find_all(conn, &ids).await?;
+            let available = queries::stock::available(conn, &ids).await?;
+            Ok(Some((products, available)))
+        })
+    });
+    let (products, available) = read.await?.value.unwrap_or_default();
     Ok(Json(ForOrderAnswer {
         products: products
             .into_iter()

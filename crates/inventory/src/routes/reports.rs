@@ -62,13 +62,7 @@ pub async fn failed(
 }
 
 /// Marks a version as failed, for a worker's report or for a dead letter.
-pub async fn fail(
-    app: &AppState,
-    consistency: &Consistency,
-    id: i64,
-    version: i32,
-    reason: &str,
-) -> Result<Reported> {
+pub async fn fail(app: &AppState, consistency: &Consistency, id: i64, version: i32, reason: &str) -> Result<Reported> {
     let mut conn = app.db.write().await?;
     let mut tx = conn.begin().await?;
     let reported = photos::failed(&mut tx, id, version, reason).await?;

@@ -77,12 +77,7 @@ pub async fn release(
     run(&app, &consistency, order_id, &Step::Release).await
 }
 
-async fn run(
-    app: &AppState,
-    consistency: &Consistency,
-    order_id: i64,
-    step: &Step,
-) -> Result<Json<Answer>> {
+async fn run(app: &AppState, consistency: &Consistency, order_id: i64, step: &Step) -> Result<Json<Answer>> {
     let mut tries = 1;
     let done = loop {
         match transact(app, order_id, step).await {
@@ -103,11 +98,7 @@ async fn run(
         }
     };
     step.count(done.state);
-    info!(
-        order.id = order_id,
-        state = done.state,
-        "Moved a reservation"
-    );
+    info!(order.id = order_id, state = done.state, "Moved a reservation");
     if !done.turned.is_empty() {
         if matches!(step, Step::Reserve(_)) {
             metrics::counter!("stock_outs_total").increment(done.turned.len() as u64);
@@ -141,11 +132,7 @@ async fn transact(app: &AppState, order_id: i64, step: &Step) -> Result<Done> {
 
 impl Step {
     /// The new state, and the products that sold out or came back.
-    async fn apply(
-        &self,
-        tx: &mut PgConnection,
-        order_id: i64,
-    ) -> Result<(&'static str, Vec<i64>)> {
+    async fn apply(&self, tx: &mut PgConnection, order_id: i64) -> Result<(&'static str, Vec<i64>)> {
         match self {
             Self::Reserve(lines) => match reservations::reserve(tx, order_id, lines).await? {
                 Reserve::Reserved { emptied } => Ok(("reserved", emptied)),

@@ -24,16 +24,11 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
     let queue = app.queue.clone();
     let stop = Arc::new(shutdown.clone());
     queue
-        .consume(
-            QUEUE,
-            PREFETCH,
-            shutdown,
-            move |letter: Delivered<PhotoProcess>| {
-                let app = app.clone();
-                let stop = stop.clone();
-                async move { bury(&app, &letter.message, &stop).await }
-            },
-        )
+        .consume(QUEUE, PREFETCH, shutdown, move |letter: Delivered<PhotoProcess>| {
+            let app = app.clone();
+            let stop = stop.clone();
+            async move { bury(&app, &letter.message, &stop).await }
+        })
         .await;
 }
 

@@ -96,10 +96,7 @@ async fn publish(app: &AppState, waiting: &Waiting) -> bool {
         photo.id = waiting.message.photo_id
     );
     propagation::set_parent(&span, |name| {
-        waiting
-            .traceparent
-            .clone()
-            .filter(|_| name == "traceparent")
+        waiting.traceparent.clone().filter(|_| name == "traceparent")
     });
     let publishing = app.queue.publish(waiting.id, &waiting.message);
     match publishing.instrument(span.clone()).await {

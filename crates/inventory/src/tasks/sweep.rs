@@ -29,10 +29,7 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
             );
         }
         if let Err(error) = report_backlog(&app).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "The outbox can't be measured"
-            );
+            warn!(error = &error as &dyn std::error::Error, "The outbox can't be measured");
         }
     }
 }

@@ -17,9 +17,7 @@ async fn pages_of_a_list_show_everything_once(pool: PgPool) {
         let mut seen = Vec::new();
         let mut after = 0;
         loop {
-            let page = products::page(&mut conn, category, after, 3)
-                .await
-                .expect("a page");
+            let page = products::page(&mut conn, category, after, 3).await.expect("a page");
             let Some(last) = page.last() else { break };
             after = last.id;
             seen.extend(page.iter().map(|product| product.id));
@@ -82,14 +80,8 @@ async fn pages_of_a_search_show_every_hit_once(pool: PgPool) {
 async fn stock_comes_in_and_goes_out_but_never_below_what_is_free(pool: PgPool) {
     let product = print(&pool, "Harbour", 5).await;
     let mut conn = pool.acquire().await.expect("a connection");
-    assert_eq!(
-        stock::add(&mut conn, product, 3).await.expect("more"),
-        Some(8)
-    );
-    assert_eq!(
-        stock::add(&mut conn, product, -8).await.expect("less"),
-        Some(0)
-    );
+    assert_eq!(stock::add(&mut conn, product, 3).await.expect("more"), Some(8));
+    assert_eq!(stock::add(&mut conn, product, -8).await.expect("less"), Some(0));
     assert!(stock::add(&mut conn, product, -1).await.is_err());
     assert_eq!(stock::add(&mut conn, 999, 1).await.expect("nothing"), None);
 }
@@ -103,11 +95,7 @@ async fn an_edit_changes_one_product_or_none(pool: PgPool) {
             .await
             .expect("an edit")
     );
-    assert!(
-        !products::edit(&mut conn, 999, "Quay", 9_900)
-            .await
-            .expect("no edit")
-    );
+    assert!(!products::edit(&mut conn, 999, "Quay", 9_900).await.expect("no edit"));
     let edited = products::find(&mut conn, product)
         .await
         .expect("an answer")

@@ -21,11 +21,7 @@ async fn customers_walk_through_the_shop(pool: PgPool) {
         assert!(page.contains("€\u{a0}120.00"), "{path}");
         assert!(page.contains("Edition of 10"), "{path}");
     }
-    assert!(
-        shop.page("/search")
-            .await
-            .contains("What are you looking for?")
-    );
+    assert!(shop.page("/search").await.contains("What are you looking for?"));
     assert!(
         shop.page("/search?q=%3Cscript%3E")
             .await
@@ -88,10 +84,7 @@ async fn programs_read_the_catalogue_page_by_page(pool: PgPool) {
     assert_eq!(one["description"], "Waves at dusk.");
     assert_eq!(one["price_cents"], 12_000);
     let stock = shop.json("/api/products/1/stock").await;
-    assert_eq!(
-        stock,
-        json!({"product_id": 1, "available": 10, "edition_size": 10})
-    );
+    assert_eq!(stock, json!({"product_id": 1, "available": 10, "edition_size": 10}));
     shop.close().await;
 }
 
@@ -123,19 +116,12 @@ async fn nonsense_is_answered_with_a_problem_that_has_a_request_id(pool: PgPool)
     ] {
         let response = shop.get(path).await;
         assert_eq!(response.status().as_u16(), status, "{path}");
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json",
-            "{path}"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
         let problem: Value = response.json().await.expect("a problem");
         assert!(problem["request_id"].is_string(), "{path}");
         assert_eq!(problem["status"], status, "{path}");
     }
-    let long = shop
-        .get(&format!("/search?q={}", "x".repeat(201)))
-        .await
-        .status();
+    let long = shop.get(&format!("/search?q={}", "x".repeat(201))).await.status();
     assert_eq!(long, StatusCode::BAD_REQUEST);
     let odd = shop.get("/search?q=%00%22%27%3B--").await.status();
     assert_eq!(odd, StatusCode::OK);
@@ -146,42 +132,26 @@ async fn nonsense_is_answered_with_a_problem_that_has_a_request_id(pool: PgPool)
 async fn an_order_reserves_and_sells_through_the_internal_api(pool: PgPool) {
     let product = print(&pool, "Harbour", 3).await;
     let shop = Shop::open(pool).await;
-    let lines =
-        |quantity: i32| Some(json!({"lines": [{"product_id": product, "quantity": quantity}]}));
+    let lines = |quantity: i32| Some(json!({"lines": [{"product_id": product, "quantity": quantity}]}));
     let page = format!("/products/{product}");
     assert!(shop.page(&page).await.contains("Add to cart"));
 
     for _ in 0..2 {
-        let (status, body) = shop
-            .internal(Method::PUT, "/internal/reservations/11", lines(3))
-            .await;
-        assert_eq!(
-            (status, &body["state"]),
-            (StatusCode::OK, &json!("reserved"))
-        );
+        let (status, body) = shop.internal(Method::PUT, "/internal/reservations/11", lines(3)).await;
+        assert_eq!((status, &body["state"]), (StatusCode::OK, &json!("reserved")));
     }
     // The last copy is gone, and the very next visitor is told so.
     assert!(shop.page(&page).await.contains("Sold out"));
-    let (status, problem) = shop
-        .internal(Method::PUT, "/internal/reservations/12", lines(1))
-        .await;
+    let (status, problem) = shop.internal(Method::PUT, "/internal/reservations/12", lines(1)).await;
     assert_eq!(status, StatusCode::CONFLICT);
     assert_eq!(problem["type"], "/problems/sold-out");
-    assert_eq!(
-        problem["lines"],
-        json!([{"product_id": product, "available": 0}])
-    );
+    assert_eq!(problem["lines"], json!([{"product_id": product, "available": 0}]));
 
     let (status, body) = shop
         .internal(Method::POST, "/internal/reservations/12/release", None)
         .await;
-    assert_eq!(
-        (status, &body["state"]),
-        (StatusCode::OK, &json!("released"))
-    );
-    let (status, problem) = shop
-        .internal(Method::PUT, "/internal/reservations/12", lines(1))
-        .await;
+    assert_eq!((status, &body["state"]), (StatusCode::OK, &json!("released")));
+    let (status, problem) = shop.internal(Method::PUT, "/internal/reservations/12", lines(1)).await;
     assert_eq!(
         (status, &problem["type"]),
         (StatusCode::CONFLICT, &json!("/problems/released"))
@@ -210,11 +180,7 @@ async fn an_order_reserves_and_sells_through_the_internal_api(pool: PgPool) {
     assert_eq!(counts(&shop.pool, product).await, (0, 0, 3));
 
     let (status, known) = shop
-        .internal(
-            Method::GET,
-            &format!("/internal/products?ids={product},999,x"),
-            None,
-        )
+        .internal(Method::GET, &format!("/internal/products?ids={product},999,x"), None)
         .await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(known["products"].as_array().map(Vec::len), Some(1));
@@ -235,9 +201,7 @@ async fn orders_that_make_no_sense_are_refused(pool: PgPool) {
         json!("x"),
     ] {
         let body = Some(json!({ "lines": lines }));
-        let (status, problem) = shop
-            .internal(Method::PUT, "/internal/reservations/11", body)
-            .await;
+        let (status, problem) = shop.internal(Method::PUT, "/internal/reservations/11", body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{lines}");
         assert!(problem["request_id"].is_string());
     }
@@ -285,10 +249,7 @@ async fn the_shopkeeper_edits_and_sees_it_at_once(pool: PgPool) {
     let more = shop
         .post(&format!("{admin}/stock"), Some(&shop.shopkeeper))
         .form(&[("copies", "7")]);
-    assert_eq!(
-        more.send().await.expect("an answer").status(),
-        StatusCode::SEE_OTHER
-    );
+    assert_eq!(more.send().await.expect("an answer").status(), StatusCode::SEE_OTHER);
     let stock = shop.json(&format!("/api/products/{product}/stock")).await;
     assert_eq!(stock["available"], 10);
 
@@ -313,17 +274,13 @@ async fn nobody_else_edits_and_nonsense_is_refused(pool: PgPool) {
     let shop = Shop::open(pool).await;
     let admin = format!("/admin/products/{product}");
     let good = [("title", "Quay"), ("price", "1")];
-    let send =
-        async |request: reqwest::RequestBuilder| request.send().await.expect("an answer").status();
+    let send = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer").status();
 
     assert_eq!(
         send(shop.post(&admin, None).form(&good)).await,
         StatusCode::UNAUTHORIZED
     );
-    let browser = shop
-        .post(&admin, None)
-        .form(&good)
-        .header("accept", "text/html");
+    let browser = shop.post(&admin, None).form(&good).header("accept", "text/html");
     assert_eq!(send(browser).await, StatusCode::SEE_OTHER);
     assert_eq!(
         send(shop.post(&admin, Some(&shop.customer)).form(&good)).await,
@@ -342,19 +299,11 @@ async fn nobody_else_edits_and_nonsense_is_refused(pool: PgPool) {
     }
     for (copies, status) in [("0", 422), ("9999999999", 422), ("-4", 409), ("many", 400)] {
         let form = [("copies", copies)];
-        let request = shop
-            .post(&format!("{admin}/stock"), Some(&shop.shopkeeper))
-            .form(&form);
+        let request = shop.post(&format!("{admin}/stock"), Some(&shop.shopkeeper)).form(&form);
         assert_eq!(send(request).await.as_u16(), status, "{copies}");
     }
-    let unknown = shop
-        .post("/admin/products/999", Some(&shop.shopkeeper))
-        .form(&good);
+    let unknown = shop.post("/admin/products/999", Some(&shop.shopkeeper)).form(&good);
     assert_eq!(send(unknown).await, StatusCode::NOT_FOUND);
-    assert!(
-        shop.page(&format!("/products/{product}"))
-            .await
-            .contains("Harbour")
-    );
+    assert!(shop.page(&format!("/products/{product}")).await.contains("Harbour"));
     shop.close().await;
 }

@@ -23,9 +23,7 @@ async fn upload(pool: &PgPool, product_id: Option<i64>) -> i64 {
         },
         bytes: 1000,
     };
-    photos::start_upload(&mut conn, &photo)
-        .await
-        .expect("a photo")
+    photos::start_upload(&mut conn, &photo).await.expect("a photo")
 }
 
 async fn accept(pool: &PgPool, id: i64) -> bool {
@@ -59,9 +57,7 @@ fn made(width: i32) -> Made {
 
 async fn ready(pool: &PgPool, id: i64, version: i32, made: &Made) -> Reported {
     let mut tx = pool.begin().await.expect("a transaction");
-    let reported = photos::ready(&mut tx, id, version, made)
-        .await
-        .expect("an answer");
+    let reported = photos::ready(&mut tx, id, version, made).await.expect("an answer");
     tx.commit().await.expect("a commit");
     reported
 }
@@ -83,10 +79,7 @@ async fn edit(pool: &PgPool, id: i64) -> i32 {
 
 async fn shown(pool: &PgPool, id: i64) -> Option<(i32, String, usize)> {
     let mut conn = pool.acquire().await.expect("a connection");
-    let photo = photos::shown(&mut conn, &[id])
-        .await
-        .expect("photos")
-        .remove(&id)?;
+    let photo = photos::shown(&mut conn, &[id]).await.expect("photos").remove(&id)?;
     Some((photo.version, photo.status, photo.variants.len()))
 }
 
@@ -118,10 +111,7 @@ async fn an_upload_shows_once_it_is_accepted_and_in_full_once_it_is_ready(pool: 
 #[sqlx::test(migrations = "../../migrations/inventory")]
 async fn a_report_that_comes_twice_changes_nothing(pool: PgPool) {
     let id = accepted(&pool, None).await;
-    assert!(matches!(
-        ready(&pool, id, 1, &made(1800)).await,
-        Reported::Shown { .. }
-    ));
+    assert!(matches!(ready(&pool, id, 1, &made(1800)).await, Reported::Shown { .. }));
     assert_eq!(ready(&pool, id, 1, &made(999)).await, Reported::Ignored);
     assert_eq!(failed(&pool, id, 1).await, Reported::Ignored);
     assert_eq!(shown(&pool, id).await, Some((1, "ready".to_owned(), 2)));
@@ -131,10 +121,7 @@ async fn a_report_that_comes_twice_changes_nothing(pool: PgPool) {
 async fn an_older_version_never_replaces_a_newer_one(pool: PgPool) {
     let id = accepted(&pool, None).await;
     assert_eq!(edit(&pool, id).await, 2);
-    assert!(matches!(
-        ready(&pool, id, 2, &made(900)).await,
-        Reported::Shown { .. }
-    ));
+    assert!(matches!(ready(&pool, id, 2, &made(900)).await, Reported::Shown { .. }));
     assert_eq!(ready(&pool, id, 1, &made(1800)).await, Reported::Ignored);
     assert_eq!(shown(&pool, id).await, Some((2, "ready".to_owned(), 2)));
 }
@@ -148,10 +135,7 @@ async fn the_old_version_stays_on_the_wall_until_the_new_one_is_ready(pool: PgPo
     assert!(matches!(failed(&pool, id, 2).await, Reported::Shown { .. }));
     assert_eq!(shown(&pool, id).await, Some((1, "ready".to_owned(), 2)));
     // A copy of the message that another worker finishes after all still counts.
-    assert!(matches!(
-        ready(&pool, id, 2, &made(900)).await,
-        Reported::Shown { .. }
-    ));
+    assert!(matches!(ready(&pool, id, 2, &made(900)).await, Reported::Shown { .. }));
     assert_eq!(shown(&pool, id).await, Some((2, "ready".to_owned(), 2)));
 }
 
@@ -161,10 +145,7 @@ async fn a_report_about_nothing_is_told_so(pool: PgPool) {
     let uploading = upload(&pool, None).await;
     assert_eq!(ready(&pool, 999, 1, &made(900)).await, Reported::Unknown);
     assert_eq!(ready(&pool, id, 2, &made(900)).await, Reported::Unknown);
-    assert_eq!(
-        ready(&pool, uploading, 1, &made(900)).await,
-        Reported::Unknown
-    );
+    assert_eq!(ready(&pool, uploading, 1, &made(900)).await, Reported::Unknown);
     assert_eq!(failed(&pool, id, 2).await, Reported::Unknown);
 }
 
@@ -179,16 +160,12 @@ async fn a_sweep_takes_stale_uploads_and_nothing_else(pool: PgPool) {
         .await
         .expect("an older photo");
     let mut conn = pool.acquire().await.expect("a connection");
-    let taken = photos::take_stale(&mut conn, 900.0, 10)
-        .await
-        .expect("a sweep");
+    let taken = photos::take_stale(&mut conn, 900.0, 10).await.expect("a sweep");
     assert_eq!(taken, [stale]);
     // From here on the upload has lost, however late its object arrives.
     assert!(!accept(&pool, stale).await);
     // A sweep that died after taking it is continued by the next.
-    let again = photos::take_stale(&mut conn, 900.0, 10)
-        .await
-        .expect("a sweep");
+    let again = photos::take_stale(&mut conn, 900.0, 10).await.expect("a sweep");
     assert_eq!(again, [stale]);
     photos::forget(&mut conn, stale).await.expect("a removal");
     photos::forget(&mut conn, hung).await.expect("no removal");
@@ -229,14 +206,8 @@ async fn a_message_is_claimed_by_one_relay_and_returns_when_its_claim_is_over(po
     let third = outbox::claim(&mut conn, -1.0, 10).await.expect("a claim");
     assert_eq!(third.len(), 1);
     let after_expiry = outbox::claim(&mut conn, 60.0, 10).await.expect("a claim");
-    assert_eq!(
-        after_expiry.len(),
-        1,
-        "a claim that is over holds nobody off"
-    );
+    assert_eq!(after_expiry.len(), 1, "a claim that is over holds nobody off");
 
-    outbox::remove(&mut conn, &[message_id])
-        .await
-        .expect("a removal");
+    outbox::remove(&mut conn, &[message_id]).await.expect("a removal");
     assert_eq!(outbox::backlog(&mut conn).await.expect("a count").0, 0);
 }

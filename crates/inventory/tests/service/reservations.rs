@@ -9,10 +9,7 @@ use crate::shop::{counts, print};
 fn lines(pairs: &[(i64, i32)]) -> Lines {
     pairs
         .iter()
-        .map(|&(product_id, quantity)| Line {
-            product_id,
-            quantity,
-        })
+        .map(|&(product_id, quantity)| Line { product_id, quantity })
         .collect::<Vec<_>>()
         .try_into()
         .expect("good lines")
@@ -34,32 +31,24 @@ async fn reserve(pool: &PgPool, order_id: i64, wanted: &Lines) -> Reserve {
 
 async fn sell(pool: &PgPool, order_id: i64) -> Sell {
     let mut tx = pool.begin().await.expect("a transaction");
-    let answer = reservations::sell(&mut tx, order_id)
-        .await
-        .expect("an answer");
+    let answer = reservations::sell(&mut tx, order_id).await.expect("an answer");
     tx.commit().await.expect("a commit");
     answer
 }
 
 async fn release(pool: &PgPool, order_id: i64) -> Release {
     let mut tx = pool.begin().await.expect("a transaction");
-    let answer = reservations::release(&mut tx, order_id)
-        .await
-        .expect("an answer");
+    let answer = reservations::release(&mut tx, order_id).await.expect("an answer");
     tx.commit().await.expect("a commit");
     answer
 }
 
 fn held() -> Reserve {
-    Reserve::Reserved {
-        emptied: Vec::new(),
-    }
+    Reserve::Reserved { emptied: Vec::new() }
 }
 
 fn given_back() -> Release {
-    Release::Released {
-        refilled: Vec::new(),
-    }
+    Release::Released { refilled: Vec::new() }
 }
 
 #[sqlx::test(migrations = "../../migrations/inventory")]
@@ -141,9 +130,7 @@ async fn an_order_gets_all_its_lines_or_none(pool: PgPool) {
     // A refusal is not a tombstone: the order may come back with less.
     assert_eq!(
         reserve(&pool, 1, &lines(&[(scarce, 1)])).await,
-        Reserve::Reserved {
-            emptied: vec![scarce]
-        }
+        Reserve::Reserved { emptied: vec![scarce] }
     );
 }
 
@@ -187,10 +174,7 @@ async fn the_same_message_many_times_at_once_counts_once(pool: PgPool) {
 async fn a_reserve_that_lands_after_the_release_is_refused(pool: PgPool) {
     let product = print(&pool, "Harbour", 10).await;
     assert_eq!(release(&pool, 1).await, given_back());
-    assert_eq!(
-        reserve(&pool, 1, &lines(&[(product, 1)])).await,
-        Reserve::Released
-    );
+    assert_eq!(reserve(&pool, 1, &lines(&[(product, 1)])).await, Reserve::Released);
     assert_eq!(counts(&pool, product).await, (10, 0, 0));
 }
 
@@ -200,9 +184,7 @@ async fn a_release_after_the_reserve_gives_back_and_leaves_a_tombstone(pool: PgP
     let wanted = lines(&[(product, 2)]);
     assert_eq!(
         reserve(&pool, 1, &wanted).await,
-        Reserve::Reserved {
-            emptied: vec![product]
-        }
+        Reserve::Reserved { emptied: vec![product] }
     );
     assert_eq!(
         release(&pool, 1).await,
@@ -219,12 +201,8 @@ async fn reserve_and_release_at_once_leave_nothing_reserved(pool: PgPool) {
     let product = print(&pool, "Harbour", 100).await;
     for order_id in 1..=25 {
         let wanted = lines(&[(product, 1)]);
-        let (reserved, released) =
-            tokio::join!(reserve(&pool, order_id, &wanted), release(&pool, order_id));
-        assert!(matches!(
-            reserved,
-            Reserve::Reserved { .. } | Reserve::Released
-        ));
+        let (reserved, released) = tokio::join!(reserve(&pool, order_id, &wanted), release(&pool, order_id));
+        assert!(matches!(reserved, Reserve::Reserved { .. } | Reserve::Released));
         assert_eq!(released, given_back());
     }
     assert_eq!(counts(&pool, product).await, (100, 0, 0));
@@ -253,10 +231,7 @@ async fn what_is_sold_is_not_released(pool: PgPool) {
 async fn an_order_can_not_change_what_it_reserved(pool: PgPool) {
     let product = print(&pool, "Harbour", 10).await;
     assert_eq!(reserve(&pool, 1, &lines(&[(product, 1)])).await, held());
-    assert_eq!(
-        reserve(&pool, 1, &lines(&[(product, 5)])).await,
-        Reserve::Different
-    );
+    assert_eq!(reserve(&pool, 1, &lines(&[(product, 5)])).await, Reserve::Different);
     assert_eq!(counts(&pool, product).await, (9, 1, 0));
 }
 
@@ -268,12 +243,6 @@ async fn the_table_itself_refuses_what_does_not_add_up(pool: PgPool) {
         "update stock set available = -1, sold = 11 where product_id = $1",
         "update stock set sold = sold + 1 where product_id = $1",
     ] {
-        assert!(
-            sqlx::query(forged)
-                .bind(product)
-                .execute(&pool)
-                .await
-                .is_err()
-        );
+        assert!(sqlx::query(forged).bind(product).execute(&pool).await.is_err());
     }
 }

@@ -19,42 +19,36 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// The token that services show each other in these tests.
-pub const TOKEN: &str = "a-token-of-the-tests";
+pub(crate) const TOKEN: &str = "a-token-of-the-tests";
 /// Long enough for a busy machine; what is waited for usually comes at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running service and what it stands on.
-pub struct Shop {
-    pub app: AppState,
-    pub pool: PgPool,
-    pub server: TestServer,
-    pub shopkeeper: String,
-    pub customer: String,
+pub(crate) struct Shop {
+    pub(crate) app: AppState,
+    pub(crate) pool: PgPool,
+    pub(crate) server: TestServer,
+    pub(crate) shopkeeper: String,
+    pub(crate) customer: String,
     _objects: TempDir,
 }
 
 impl Shop {
     /// Opens a shop on a fresh database, with the testbed's broker.
-    pub async fn open(pool: PgPool) -> Self {
+    pub(crate) async fn open(pool: PgPool) -> Self {
         let args = QueueArgs::for_url(&shop_testkit::amqp_url()).expect("the broker's URL");
         let shop = Self::open_with_broker(pool, args).await;
-        wait_until("the broker is connected", PATIENCE, async || {
-            shop.app.queue.connected()
-        })
-        .await;
+        wait_until("the broker is connected", PATIENCE, async || shop.app.queue.connected()).await;
         shop
     }
 
     /// The same with another broker, or none.
-    pub async fn open_with_broker(pool: PgPool, broker: QueueArgs) -> Self {
+    pub(crate) async fn open_with_broker(pool: PgPool, broker: QueueArgs) -> Self {
         let objects = tempfile::tempdir().expect("a folder");
         let prefix = unique("inventory");
-        let sessions = Sessions::connect(SessionArgs::single_node(
-            shop_testkit::sentinel(),
-            format!("{prefix}:"),
-        ))
-        .await
-        .expect("sessions");
+        let sessions = Sessions::connect(SessionArgs::single_node(shop_testkit::sentinel(), format!("{prefix}:")))
+            .await
+            .expect("sessions");
         let web = WebArgs {
             position_key_file: SecretFile::from_value("a-position-key-of-the-tests"),
             internal_token_file: SecretFile::from_value(TOKEN),
@@ -64,11 +58,9 @@ impl Shop {
         };
         let cache = shop_testkit::cache_url().replace("redis://", "");
         let app = AppState::new(
-            Cluster::connect(
-                ClusterConfig::for_url("inventory", &url_of(&pool)).expect("a database's URL"),
-            )
-            .await
-            .expect("a cluster"),
+            Cluster::connect(ClusterConfig::for_url("inventory", &url_of(&pool)).expect("a database's URL"))
+                .await
+                .expect("a cluster"),
             Cache::connect(&CacheArgs::at(cache, format!("{prefix}:"))),
             Queue::connect(
                 broker,
@@ -96,7 +88,7 @@ impl Shop {
     }
 
     /// Takes down what would outlive the test.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.app
             .queue
             .delete_topology()
@@ -105,27 +97,27 @@ impl Shop {
     }
 
     /// A `GET` by nobody in particular.
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         let request = TestServer::new_client().get(self.server.url(path));
         request.send().await.expect("an answer")
     }
 
     /// A `GET` of JSON that must succeed.
-    pub async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         let response = self.get(path).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response.json().await.expect("JSON")
     }
 
     /// A page that must be there.
-    pub async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let response = self.get(path).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response.text().await.expect("a page")
     }
 
     /// A request by whoever has this session, or by nobody.
-    pub fn post(&self, path: &str, session: Option<&str>) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str, session: Option<&str>) -> RequestBuilder {
         let request = self.server.client.post(self.server.url(path));
         match session {
             Some(session) => request.header(COOKIE, session),
@@ -134,12 +126,7 @@ impl Shop {
     }
 
     /// A call by another service of the shop.
-    pub async fn internal(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> (StatusCode, Value) {
+    pub(crate) async fn internal(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self
             .server
             .client
@@ -154,11 +141,9 @@ impl Shop {
     }
 
     /// Uploads a picture for a product, as the shopkeeper, and returns its id.
-    pub async fn upload(&self, product_id: i64, file: Vec<u8>) -> i64 {
+    pub(crate) async fn upload(&self, product_id: i64, file: Vec<u8>) -> i64 {
         let form = upload_form(file).text("product_id", product_id.to_string());
-        let request = self
-            .post("/api/photos", Some(&self.shopkeeper))
-            .multipart(form);
+        let request = self.post("/api/photos", Some(&self.shopkeeper)).multipart(form);
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         let accepted: Value = response.json().await.expect("JSON");
@@ -167,13 +152,13 @@ impl Shop {
 }
 
 /// A form with a file in it.
-pub fn upload_form(file: Vec<u8>) -> reqwest::multipart::Form {
+pub(crate) fn upload_form(file: Vec<u8>) -> reqwest::multipart::Form {
     let part = reqwest::multipart::Part::bytes(file).file_name("print.exe");
     reqwest::multipart::Form::new().part("file", part)
 }
 
 /// A PNG of one colour.
-pub fn picture(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn picture(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     image::DynamicImage::new_rgb8(width, height)
         .write_to(&mut bytes, image::ImageFormat::Png)
@@ -188,12 +173,7 @@ async fn log_in(app: &AppState, id: i64, role: Role) -> String {
         email: "somebody@zillion.example".to_owned(),
         role,
     };
-    let id = app
-        .web
-        .sessions
-        .create(Session::of(user))
-        .await
-        .expect("a session");
+    let id = app.web.sessions.create(Session::of(user)).await.expect("a session");
     format!("zillion_session={}", id.to_cookie())
 }
 
@@ -206,13 +186,11 @@ fn url_of(pool: &PgPool) -> String {
 }
 
 /// Hangs a print with so many copies and returns its id.
-pub async fn print(pool: &PgPool, title: &str, copies: i64) -> i64 {
-    sqlx::query(
-        "insert into categories (slug, name) values ('prints', 'Prints') on conflict do nothing",
-    )
-    .execute(pool)
-    .await
-    .expect("a category");
+pub(crate) async fn print(pool: &PgPool, title: &str, copies: i64) -> i64 {
+    sqlx::query("insert into categories (slug, name) values ('prints', 'Prints') on conflict do nothing")
+        .execute(pool)
+        .await
+        .expect("a category");
     let (id,): (i64,) = sqlx::query_as(
         "
         insert into products (category_slug, title, artist, year, technique, description, price_cents, edition_size)
@@ -234,7 +212,7 @@ pub async fn print(pool: &PgPool, title: &str, copies: i64) -> i64 {
 }
 
 /// A product's counters: available, reserved, sold.
-pub async fn counts(pool: &PgPool, product_id: i64) -> (i64, i64, i64) {
+pub(crate) async fn counts(pool: &PgPool, product_id: i64) -> (i64, i64, i64) {
     sqlx::query_as("select available, reserved, sold from stock where product_id = $1")
         .bind(product_id)
         .fetch_one(pool)

@@ -28,10 +28,7 @@ async fn an_upload_is_accepted_published_and_shown_as_being_framed(pool: PgPool)
 
     let photo = shop.json(&format!("/api/photos/{id}")).await;
     assert_eq!(photo["status"], "accepted");
-    assert_eq!(
-        (&photo["width"], &photo["height"]),
-        (&json!(300), &json!(200))
-    );
+    assert_eq!((&photo["width"], &photo["height"]), (&json!(300), &json!(200)));
     assert!(shop.page(&page).await.contains("Being framed"));
     let original = shop.app.objects.get(&format!("originals/{id}")).await;
     let original = original.expect("an answer").expect("the original");
@@ -78,20 +75,10 @@ async fn what_is_no_picture_of_ours_is_refused_and_leaves_nothing(pool: PgPool) 
         send(reqwest::multipart::Form::new().text("alt", "x"), keeper).await,
         400
     );
-    assert_eq!(
-        send(upload_form(b"<svg onload=alert(1)>".to_vec()), keeper).await,
-        422
-    );
+    assert_eq!(send(upload_form(b"<svg onload=alert(1)>".to_vec()), keeper).await, 422);
     assert_eq!(send(upload_form(bomb()), keeper).await, 422);
-    assert_eq!(
-        send(upload_form(vec![0; 21 * 1024 * 1024]), keeper).await,
-        413
-    );
-    let no_form = shop
-        .post("/api/photos", keeper)
-        .json(&json!({}))
-        .send()
-        .await;
+    assert_eq!(send(upload_form(vec![0; 21 * 1024 * 1024]), keeper).await, 413);
+    let no_form = shop.post("/api/photos", keeper).json(&json!({})).send().await;
     assert!(no_form.expect("an answer").status().is_client_error());
 
     let (photos,): (i64,) = sqlx::query_as("select count(*) from photos")
@@ -120,10 +107,7 @@ async fn a_dead_broker_refuses_no_upload(pool: PgPool) {
     let nowhere = QueueArgs::for_url("amqp://shop:test@127.0.0.1:1").expect("a URL");
     let shop = Shop::open_with_broker(pool, nowhere).await;
     let id = shop.upload(product, picture(40, 30)).await;
-    assert_eq!(
-        shop.json(&format!("/api/photos/{id}")).await["status"],
-        "accepted"
-    );
+    assert_eq!(shop.json(&format!("/api/photos/{id}")).await["status"], "accepted");
     assert_eq!(outbox_length(&shop.pool).await, 1);
 }
 
@@ -137,11 +121,7 @@ async fn a_workers_report_hangs_the_picture(pool: PgPool) {
     let variant = picture(40, 20);
     for name in ["w320.webp", "w320.jpg"] {
         let key = format!("variants/{id}/1/{name}");
-        let stored = shop
-            .app
-            .objects
-            .put(&key, variant.clone().into(), "image/webp")
-            .await;
+        let stored = shop.app.objects.put(&key, variant.clone().into(), "image/webp").await;
         stored.expect("a variant");
     }
     let made = json!({
@@ -153,9 +133,7 @@ async fn a_workers_report_hangs_the_picture(pool: PgPool) {
     });
     let report = format!("/internal/photos/{id}/versions/1");
     for _ in 0..2 {
-        let (status, _) = shop
-            .internal(Method::PUT, &report, Some(made.clone()))
-            .await;
+        let (status, _) = shop.internal(Method::PUT, &report, Some(made.clone())).await;
         assert_eq!(status, StatusCode::NO_CONTENT);
     }
     let html = shop.page(&page).await;
@@ -166,10 +144,7 @@ async fn a_workers_report_hangs_the_picture(pool: PgPool) {
     let hung = shop.get(&url).await;
     assert_eq!(hung.status(), StatusCode::OK);
     assert_eq!(hung.headers()["content-type"], "image/webp");
-    assert_eq!(
-        hung.headers()["cache-control"],
-        "public, max-age=31536000, immutable"
-    );
+    assert_eq!(hung.headers()["cache-control"], "public, max-age=31536000, immutable");
     assert_eq!(hung.headers()["cache-tag"], format!("photo-{id}").as_str());
     let etag = hung.headers()["etag"].clone();
     assert_eq!(hung.bytes().await.expect("a picture"), variant);
@@ -208,12 +183,9 @@ async fn a_dead_letter_marks_its_photo_as_failed(pool: PgPool) {
         let stop = stop.clone();
         async move {
             queue
-                .consume(
-                    "photo.process",
-                    1,
-                    stop,
-                    |_: Delivered<PhotoProcess>| async { Outcome::Dead },
-                )
+                .consume("photo.process", 1, stop, |_: Delivered<PhotoProcess>| async {
+                    Outcome::Dead
+                })
                 .await;
         }
     });
@@ -238,11 +210,7 @@ async fn an_edit_makes_a_new_version_from_the_original(pool: PgPool) {
     let id = shop.upload(product, picture(400, 200)).await;
     let path = format!("/api/photos/{id}/versions");
     let edits = json!({"crop": {"x": 0.1, "y": 0.0, "width": 0.5, "height": 1.0}, "sharpen": 0.5, "blur": 0.0});
-    let edited = shop
-        .post(&path, Some(&shop.shopkeeper))
-        .json(&edits)
-        .send()
-        .await;
+    let edited = shop.post(&path, Some(&shop.shopkeeper)).json(&edits).send().await;
     let edited = edited.expect("an answer");
     assert_eq!(edited.status(), StatusCode::ACCEPTED);
     let body: Value = edited.json().await.expect("JSON");
@@ -260,16 +228,12 @@ async fn an_edit_makes_a_new_version_from_the_original(pool: PgPool) {
             ("sharpen", "0"),
             ("blur", "20"),
         ]);
-    assert_eq!(
-        by_form.send().await.expect("an answer").status(),
-        StatusCode::SEE_OTHER
-    );
-    let (messages,): (i64,) =
-        sqlx::query_as("select max(version)::bigint from photo_versions where photo_id = $1")
-            .bind(id)
-            .fetch_one(&shop.pool)
-            .await
-            .expect("versions");
+    assert_eq!(by_form.send().await.expect("an answer").status(), StatusCode::SEE_OTHER);
+    let (messages,): (i64,) = sqlx::query_as("select max(version)::bigint from photo_versions where photo_id = $1")
+        .bind(id)
+        .fetch_one(&shop.pool)
+        .await
+        .expect("versions");
     assert_eq!(messages, 3);
 
     for (edits, session, status) in [
@@ -292,10 +256,7 @@ async fn an_edit_makes_a_new_version_from_the_original(pool: PgPool) {
     let unknown = shop
         .post("/api/photos/999/versions", Some(&shop.shopkeeper))
         .json(&edits);
-    assert_eq!(
-        unknown.send().await.expect("an answer").status(),
-        StatusCode::NOT_FOUND
-    );
+    assert_eq!(unknown.send().await.expect("an answer").status(), StatusCode::NOT_FOUND);
     shop.close().await;
 }
 
@@ -314,23 +275,12 @@ async fn a_sweep_removes_what_an_upload_left_half_done(pool: PgPool) {
     .await
     .expect("a stale upload");
     let key = format!("originals/{stale}");
-    let stored = shop
-        .app
-        .objects
-        .put(&key, picture(40, 30).into(), "image/png")
-        .await;
+    let stored = shop.app.objects.put(&key, picture(40, 30).into(), "image/png").await;
     stored.expect("an object");
 
     let swept = inventory::tasks::sweep::sweep(&shop.app, 900.0).await;
     assert_eq!(swept.expect("a sweep"), 1);
-    assert!(
-        shop.app
-            .objects
-            .get(&key)
-            .await
-            .expect("an answer")
-            .is_none()
-    );
+    assert!(shop.app.objects.get(&key).await.expect("an answer").is_none());
     let kept = shop.app.objects.get(&format!("originals/{hung}")).await;
     assert!(kept.expect("an answer").is_some());
     let (left,): (i64,) = sqlx::query_as("select count(*) from photos")

@@ -22,27 +22,27 @@ use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "a-token-of-the-tests";
 /// Long enough for a busy machine; what is waited for usually comes at once.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Inventory, a queue and a folder of objects.
-pub struct Stage {
-    pub app: AppState,
-    pub pool: PgPool,
-    pub objects: Objects,
+pub(crate) struct Stage {
+    pub(crate) app: AppState,
+    pub(crate) pool: PgPool,
+    pub(crate) objects: Objects,
     server: Option<TestServer>,
     prefix: String,
     folder: TempDir,
 }
 
 /// A worker that runs, on a thread and a runtime of its own, as it would in another process.
-pub struct Running {
+pub(crate) struct Running {
     stop: CancellationToken,
     thread: JoinHandle<()>,
 }
 
 impl Running {
     /// Drains it.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         let joined = tokio::task::spawn_blocking(|| self.thread.join());
         let drained = joined.await.expect("a thread to wait on");
@@ -52,7 +52,7 @@ impl Running {
 
 impl Stage {
     /// Sets everything up but the workers.
-    pub async fn set(pool: PgPool) -> Self {
+    pub(crate) async fn set(pool: PgPool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let prefix = unique("worker");
         let sessions = Sessions::connect(SessionArgs::single_node(
@@ -92,7 +92,7 @@ impl Stage {
     }
 
     /// Starts a worker, which finds inventory on the given address or where it really is.
-    pub fn worker(&self, inventory: Option<&str>) -> Running {
+    pub(crate) fn worker(&self, inventory: Option<&str>) -> Running {
         let stop = CancellationToken::new();
         let url = inventory.map_or_else(|| self.url(), ToOwned::to_owned);
         let (shutdown, objects, prefix) = (stop.clone(), self.objects.clone(), self.prefix.clone());
@@ -111,13 +111,13 @@ impl Stage {
     }
 
     /// Where inventory listens.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let server = self.server.as_ref().expect("a running inventory");
         format!("http://{}", server.addr())
     }
 
     /// Uploads an original, whatever it is, past the checks of the public API.
-    pub async fn upload(&self, file: Vec<u8>) -> i64 {
+    pub(crate) async fn upload(&self, file: Vec<u8>) -> i64 {
         let (id,): (i64,) = sqlx::query_as(
             "
             insert into photos (owner_id, purpose, content_type, bytes, width, height, state)
@@ -139,14 +139,14 @@ impl Stage {
     }
 
     /// Asks for a new version, as the shopkeeper does, which also publishes the message.
-    pub async fn edit(&self, id: i64, edits: PhotoEdits) -> i32 {
+    pub(crate) async fn edit(&self, id: i64, edits: PhotoEdits) -> i32 {
         inventory::uploads::edit(&self.app, &Consistency::detached(), id, edits)
             .await
             .expect("a version")
     }
 
     /// Publishes the message of a photo's first version.
-    pub async fn publish(&self, id: i64) {
+    pub(crate) async fn publish(&self, id: i64) {
         let message = PhotoProcess {
             photo_id: id,
             version: 1,
@@ -162,7 +162,7 @@ impl Stage {
     }
 
     /// Waits until a version of a photo has a status.
-    pub async fn wait_for(&self, id: i64, version: i32, status: &str) {
+    pub(crate) async fn wait_for(&self, id: i64, version: i32, status: &str) {
         wait_until(
             &format!("version {version} is {status}"),
             PATIENCE,
@@ -172,7 +172,7 @@ impl Stage {
     }
 
     /// The status of a version of a photo.
-    pub async fn status(&self, id: i64, version: i32) -> String {
+    pub(crate) async fn status(&self, id: i64, version: i32) -> String {
         let (status,): (String,) = sqlx::query_as(
             "select status from photo_versions where photo_id = $1 and version = $2",
         )
@@ -185,12 +185,12 @@ impl Stage {
     }
 
     /// The folder in which the object store keeps its objects.
-    pub fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// Takes down what would outlive the test.
-    pub async fn strike(self) {
+    pub(crate) async fn strike(self) {
         self.app
             .queue
             .delete_topology()
@@ -200,7 +200,7 @@ impl Stage {
 }
 
 /// A PNG with a gradient.
-pub fn picture(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn picture(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let picture = image::RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([(x * 255 / width) as u8, (y * 255 / height) as u8, 90])
