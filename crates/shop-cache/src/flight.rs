@@ -40,10 +40,7 @@ pub(crate) struct Passenger(watch::Receiver<Option<Outcome>>);
 
 impl Flights {
     pub(crate) fn board(&self, key: &str) -> Seat {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = under_way.get(key) {
             return Seat::Passenger(Passenger(flight.clone()));
         }

@@ -81,12 +81,7 @@ impl Cache {
     ///
     /// # Errors
     /// What `load` answers, or [`CacheOverloaded`] when too many loads are under way.
-    pub async fn get<K, E, F, Fut>(
-        &self,
-        key: &K,
-        after: Option<Position>,
-        load: F,
-    ) -> Result<Option<K::Value>, E>
+    pub async fn get<K, E, F, Fut>(&self, key: &K, after: Option<Position>, load: F) -> Result<Option<K::Value>, E>
     where
         K: Key,
         F: FnOnce() -> Fut,
@@ -104,8 +99,7 @@ impl Cache {
             loaded
         };
         let (entry, result) = self.find(key, after, timed_load).await?;
-        metrics::counter!("cache_requests_total", "namespace" => K::NAMESPACE, "result" => result)
-            .increment(1);
+        metrics::counter!("cache_requests_total", "namespace" => K::NAMESPACE, "result" => result).increment(1);
         let loading = Duration::from_micros(loading_us.load(Ordering::Relaxed));
         timing::record("cache", result, started.elapsed().saturating_sub(loading));
         Ok(entry.value::<K>())
@@ -125,12 +119,7 @@ impl Cache {
         self.inner.remote.usable()
     }
 
-    async fn find<K, E, F, Fut>(
-        &self,
-        key: &K,
-        after: Option<Position>,
-        load: F,
-    ) -> Result<(Entry, &'static str), E>
+    async fn find<K, E, F, Fut>(&self, key: &K, after: Option<Position>, load: F) -> Result<(Entry, &'static str), E>
     where
         K: Key,
         F: FnOnce() -> Fut,
@@ -212,9 +201,7 @@ impl Cache {
         match (self.load(full_key, policy, lock, load).await, found) {
             (Ok(entry), _) => Ok((entry, "miss")),
             // The refresh failed, but what is there is still good.
-            (Err(_), Some(fetched)) => {
-                Ok((self.keep_local(full_key, &fetched, policy).await, "hit"))
-            }
+            (Err(_), Some(fetched)) => Ok((self.keep_local(full_key, &fetched, policy).await, "hit")),
             (Err(error), None) => Err(error),
         }
     }
@@ -274,9 +261,7 @@ impl Cache {
             .as_ref()
             .and_then(|value| serde_json::to_string(value).ok());
         let ttl = with_jitter(policy.ttl_of(loaded.value.is_some()), policy.jitter);
-        let slot = loaded
-            .value
-            .map_or(Slot::Absent, |value| Slot::Value(Arc::new(value)));
+        let slot = loaded.value.map_or(Slot::Absent, |value| Slot::Value(Arc::new(value)));
         let entry = Entry::new(slot, loaded.position, policy.local_ttl.min(ttl));
         match self
             .inner
@@ -284,9 +269,7 @@ impl Cache {
             .store(full_key, json.as_deref(), loaded.position, ttl, lock)
             .await
         {
-            Stored::Kept | Stored::Unreachable => {
-                self.inner.local.put(full_key, entry.clone()).await
-            }
+            Stored::Kept | Stored::Unreachable => self.inner.local.put(full_key, entry.clone()).await,
             Stored::TooOld => {
                 metrics::counter!("cache_fills_refused_total").increment(1);
             }

@@ -32,11 +32,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(slot: Slot, position: Option<Position>, ttl: Duration) -> Self {
-        Self {
-            slot,
-            position,
-            ttl,
-        }
+        Self { slot, position, ttl }
     }
 
     pub(crate) fn living_for(mut self, ttl: Duration) -> Self {
@@ -51,9 +47,7 @@ impl Entry {
             Slot::Absent => true,
             Slot::Marker => false,
         };
-        usable
-            && after
-                .is_none_or(|after| self.position.is_some_and(|position| position.covers(after)))
+        usable && after.is_none_or(|after| self.position.is_some_and(|position| position.covers(after)))
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -92,18 +86,13 @@ impl Local {
     }
 
     pub(crate) async fn get<K: Key>(&self, key: &str, after: Option<Position>) -> Option<Entry> {
-        self.entries
-            .get(key)
-            .await
-            .filter(|entry| entry.satisfies::<K>(after))
+        self.entries.get(key).await.filter(|entry| entry.satisfies::<K>(after))
     }
 
     /// The write that made old what was here, until something that has seen it takes its place.
     pub(crate) async fn marked(&self, key: &str) -> Option<Position> {
         let entry = self.entries.get(key).await?;
-        matches!(entry.slot, Slot::Marker)
-            .then_some(entry.position)
-            .flatten()
+        matches!(entry.slot, Slot::Marker).then_some(entry.position).flatten()
     }
 
     pub(crate) async fn put(&self, key: &str, entry: Entry) {
@@ -122,9 +111,7 @@ impl Local {
             .entry_by_ref(key)
             .and_compute_with(|old| {
                 // What has seen the write already may stay.
-                let has_seen = old.is_some_and(|old| {
-                    old.value().position.is_some_and(|old| old.covers(position))
-                });
+                let has_seen = old.is_some_and(|old| old.value().position.is_some_and(|old| old.covers(position)));
                 std::future::ready(if has_seen { Op::Nop } else { Op::Put(marker) })
             })
             .await;
@@ -139,13 +126,7 @@ impl Expiry<String, Entry> for ByEntry {
         Some(entry.ttl)
     }
 
-    fn expire_after_update(
-        &self,
-        _: &String,
-        entry: &Entry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
+    fn expire_after_update(&self, _: &String, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(entry.ttl)
     }
 }
@@ -173,11 +154,7 @@ mod tests {
     }
 
     fn number(value: u32, lsn: Option<u64>) -> Entry {
-        Entry::new(
-            Slot::Value(Arc::new(value)),
-            lsn.map(at),
-            Duration::from_secs(60),
-        )
+        Entry::new(Slot::Value(Arc::new(value)), lsn.map(at), Duration::from_secs(60))
     }
 
     #[tokio::test]

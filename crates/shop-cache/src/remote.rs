@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline,
-    RedisConnectionInfo,
+    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisConnectionInfo,
 };
 use shop_db::Position;
 use tokio::time::{Instant, timeout};
@@ -100,12 +99,7 @@ impl Remote {
         lock: Option<Lock>,
     ) -> Stored {
         let mut commands = redis::pipe();
-        commands
-            .cmd("EVAL")
-            .arg(FILL)
-            .arg(2)
-            .arg(key)
-            .arg(lock_key(key));
+        commands.cmd("EVAL").arg(FILL).arg(2).arg(key).arg(lock_key(key));
         commands.arg(position.map(encode).unwrap_or_default());
         commands
             .arg(if json.is_some() { "value" } else { "absent" })
@@ -194,8 +188,7 @@ impl Remote {
     }
 
     fn rest(&self, error: &str) {
-        let until_ms =
-            self.now_ms() + u64::try_from(REST_AFTER_FAILURE.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.now_ms() + u64::try_from(REST_AFTER_FAILURE.as_millis()).unwrap_or(u64::MAX);
         let before = self.rest_until_ms.swap(until_ms, Ordering::Relaxed);
         metrics::counter!("cache_failures_total").increment(1);
         // One line for an outage, not one for each request.
@@ -251,9 +244,7 @@ fn decode(text: &str) -> Option<Position> {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]

@@ -61,11 +61,8 @@ fn at(lsn: u64) -> Position {
 }
 
 fn redis_addr() -> String {
-    let url =
-        std::env::var("TEST_CACHE_URL").unwrap_or_else(|_| "redis://127.0.0.1:26381".to_owned());
-    url.trim_start_matches("redis://")
-        .trim_end_matches('/')
-        .to_owned()
+    let url = std::env::var("TEST_CACHE_URL").unwrap_or_else(|_| "redis://127.0.0.1:26381".to_owned());
+    url.trim_start_matches("redis://").trim_end_matches('/').to_owned()
 }
 
 fn prefix() -> String {
@@ -77,13 +74,7 @@ fn two_processes() -> (Cache, Cache) {
     (Cache::connect(&args), Cache::connect(&args))
 }
 
-async fn get(
-    cache: &Cache,
-    source: &Source,
-    after: Option<u64>,
-    value: &str,
-    lsn: u64,
-) -> Option<String> {
+async fn get(cache: &Cache, source: &Source, after: Option<u64>, value: &str, lsn: u64) -> Option<String> {
     cache
         .get(&Title(1), after.map(at), || source.load(Some(value), lsn))
         .await
@@ -94,18 +85,9 @@ async fn get(
 async fn a_value_is_loaded_once_for_all_processes() {
     let (one, other) = two_processes();
     let source = Source::default();
-    assert_eq!(
-        get(&one, &source, None, "Quarry", 5).await.as_deref(),
-        Some("Quarry")
-    );
-    assert_eq!(
-        get(&one, &source, None, "?", 5).await.as_deref(),
-        Some("Quarry")
-    );
-    assert_eq!(
-        get(&other, &source, None, "?", 5).await.as_deref(),
-        Some("Quarry")
-    );
+    assert_eq!(get(&one, &source, None, "Quarry", 5).await.as_deref(), Some("Quarry"));
+    assert_eq!(get(&one, &source, None, "?", 5).await.as_deref(), Some("Quarry"));
+    assert_eq!(get(&other, &source, None, "?", 5).await.as_deref(), Some("Quarry"));
     assert_eq!(source.loads(), 1);
 }
 
@@ -113,21 +95,9 @@ async fn a_value_is_loaded_once_for_all_processes() {
 async fn a_crowd_that_asks_at_once_makes_one_load() {
     let (one, other) = two_processes();
     let source = Source::default();
-    let asks = (0..60).map(|turn| {
-        get(
-            if turn % 2 == 0 { &one } else { &other },
-            &source,
-            None,
-            "Quarry",
-            5,
-        )
-    });
+    let asks = (0..60).map(|turn| get(if turn % 2 == 0 { &one } else { &other }, &source, None, "Quarry", 5));
     let answers = futures::future::join_all(asks).await;
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.as_deref() == Some("Quarry"))
-    );
+    assert!(answers.iter().all(|answer| answer.as_deref() == Some("Quarry")));
     assert_eq!(source.loads(), 1);
 }
 
@@ -149,22 +119,10 @@ async fn an_update_cannot_be_undone_by_a_slow_load() {
     get(&one, &source, None, "old", 5).await;
     one.invalidate(&Title(1), at(10)).await;
     // A replica that lags, or a load that began before the update: used once, and not kept.
-    assert_eq!(
-        get(&one, &source, None, "old", 9).await.as_deref(),
-        Some("old")
-    );
-    assert_eq!(
-        get(&one, &source, None, "new", 10).await.as_deref(),
-        Some("new")
-    );
-    assert_eq!(
-        get(&one, &source, None, "old", 9).await.as_deref(),
-        Some("new")
-    );
-    assert_eq!(
-        get(&other, &source, None, "old", 9).await.as_deref(),
-        Some("new")
-    );
+    assert_eq!(get(&one, &source, None, "old", 9).await.as_deref(), Some("old"));
+    assert_eq!(get(&one, &source, None, "new", 10).await.as_deref(), Some("new"));
+    assert_eq!(get(&one, &source, None, "old", 9).await.as_deref(), Some("new"));
+    assert_eq!(get(&other, &source, None, "old", 9).await.as_deref(), Some("new"));
     assert_eq!(source.loads(), 3);
 }
 
@@ -173,32 +131,19 @@ async fn who_has_seen_a_write_is_not_shown_what_is_older() {
     let (one, _) = two_processes();
     let source = Source::default();
     get(&one, &source, None, "old", 5).await;
-    assert_eq!(
-        get(&one, &source, Some(5), "?", 0).await.as_deref(),
-        Some("old")
-    );
-    assert_eq!(
-        get(&one, &source, Some(8), "new", 8).await.as_deref(),
-        Some("new")
-    );
-    assert_eq!(
-        get(&one, &source, None, "?", 0).await.as_deref(),
-        Some("new")
-    );
+    assert_eq!(get(&one, &source, Some(5), "?", 0).await.as_deref(), Some("old"));
+    assert_eq!(get(&one, &source, Some(8), "new", 8).await.as_deref(), Some("new"));
+    assert_eq!(get(&one, &source, None, "?", 0).await.as_deref(), Some("new"));
     assert_eq!(source.loads(), 2);
 }
 
 #[tokio::test]
 async fn a_failed_load_is_told_and_not_remembered() {
     let (one, _) = two_processes();
-    let failed: Result<Option<String>, Error> =
-        one.get(&Title(1), None, async || Err(Error::Source)).await;
+    let failed: Result<Option<String>, Error> = one.get(&Title(1), None, async || Err(Error::Source)).await;
     assert_eq!(failed, Err(Error::Source));
     let source = Source::default();
-    assert_eq!(
-        get(&one, &source, None, "Quarry", 5).await.as_deref(),
-        Some("Quarry")
-    );
+    assert_eq!(get(&one, &source, None, "Quarry", 5).await.as_deref(), Some("Quarry"));
 }
 
 #[tokio::test]
@@ -227,10 +172,7 @@ async fn without_redis_the_first_level_carries_on() {
     let cache = Cache::connect(&CacheArgs::at("127.0.0.1:1", prefix()));
     let source = Source::default();
     for _ in 0..3 {
-        assert_eq!(
-            get(&cache, &source, None, "Quarry", 5).await.as_deref(),
-            Some("Quarry")
-        );
+        assert_eq!(get(&cache, &source, None, "Quarry", 5).await.as_deref(), Some("Quarry"));
     }
     assert_eq!(source.loads(), 1);
     cache.invalidate(&Title(1), at(6)).await;
@@ -250,20 +192,14 @@ async fn without_redis_the_database_is_not_asked_by_everybody_at_once() {
             let cache = cache.clone();
             tokio::spawn(async move {
                 cache
-                    .get(
-                        &Title(id),
-                        None,
-                        std::future::pending::<Result<Loaded<String>, Error>>,
-                    )
+                    .get(&Title(id), None, std::future::pending::<Result<Loaded<String>, Error>>)
                     .await
             })
         })
         .collect();
     tokio::task::yield_now().await;
     let source = Source::default();
-    let refused: Result<Option<String>, Error> = cache
-        .get(&Title(3), None, || source.load(Some("?"), 5))
-        .await;
+    let refused: Result<Option<String>, Error> = cache.get(&Title(3), None, || source.load(Some("?"), 5)).await;
     assert_eq!(refused, Err(Error::Overloaded));
     assert_eq!(source.loads(), 0);
     for task in stuck {

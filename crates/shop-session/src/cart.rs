@@ -97,8 +97,7 @@ impl Carts {
     pub async fn get(&self, owner: &CartOwner) -> Result<Cart> {
         let mut commands = redis::pipe();
         commands.cmd("HGETALL").arg(self.key(owner));
-        let (hash,): (HashMap<String, String>,) =
-            self.link.run(&commands, Durability::Primary).await?;
+        let (hash,): (HashMap<String, String>,) = self.link.run(&commands, Durability::Primary).await?;
         Ok(Cart::from_hash(&hash))
     }
 
@@ -118,8 +117,7 @@ impl Carts {
             .arg(ttl_seconds(owner))
             .cmd("HGETALL")
             .arg(self.key(owner));
-        let (done, hash): (i64, HashMap<String, String>) =
-            self.link.run(&commands, Durability::Replicated).await?;
+        let (done, hash): (i64, HashMap<String, String>) = self.link.run(&commands, Durability::Replicated).await?;
         if done == 0 {
             Err(SessionError::CartFull)
         } else {
@@ -134,21 +132,14 @@ impl Carts {
     /// The store is away.
     pub async fn merge(&self, guest: &SessionId, user_id: i64) -> Result<Cart> {
         let user = CartOwner::User(user_id);
-        let mut commands = script(
-            MERGE,
-            &[
-                &self.key(&CartOwner::Guest(guest.clone())),
-                &self.key(&user),
-            ],
-        );
+        let mut commands = script(MERGE, &[&self.key(&CartOwner::Guest(guest.clone())), &self.key(&user)]);
         commands
             .arg(LINES_MAX)
             .arg(USER_TTL_SECONDS)
             .ignore()
             .cmd("HGETALL")
             .arg(self.key(&user));
-        let (hash,): (HashMap<String, String>,) =
-            self.link.run(&commands, Durability::Replicated).await?;
+        let (hash,): (HashMap<String, String>,) = self.link.run(&commands, Durability::Replicated).await?;
         Ok(Cart::from_hash(&hash))
     }
 
@@ -157,12 +148,7 @@ impl Carts {
     ///
     /// # Errors
     /// The store is away.
-    pub async fn subtract(
-        &self,
-        owner: &CartOwner,
-        order_id: i64,
-        lines: &[CartLine],
-    ) -> Result<bool> {
+    pub async fn subtract(&self, owner: &CartOwner, order_id: i64, lines: &[CartLine]) -> Result<bool> {
         let note = format!("{}cart-order:{order_id}", self.link.key_prefix());
         let mut commands = script(SUBTRACT, &[&self.key(owner), &note]);
         commands.arg(ORDER_NOTE_TTL_SECONDS);

@@ -5,12 +5,7 @@ use shop_telemetry::startup::SecretFile;
 #[derive(Debug, Clone, Args)]
 pub struct SessionArgs {
     /// Sentinels that know who is primary, as host:port, separated by commas.
-    #[arg(
-        long,
-        env = "SESSIONS_SENTINELS",
-        value_delimiter = ',',
-        required = true
-    )]
+    #[arg(long, env = "SESSIONS_SENTINELS", value_delimiter = ',', required = true)]
     pub sessions_sentinels: Vec<String>,
 
     /// Name under which the sentinels know the session store.

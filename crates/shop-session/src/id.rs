@@ -38,9 +38,7 @@ impl std::str::FromStr for SessionId {
     type Err = InvalidSessionId;
 
     fn from_str(cookie: &str) -> Result<Self, InvalidSessionId> {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(cookie)
-            .map_err(|_| InvalidSessionId)?;
+        let bytes = URL_SAFE_NO_PAD.decode(cookie).map_err(|_| InvalidSessionId)?;
         Ok(Self(bytes.try_into().map_err(|_| InvalidSessionId)?))
     }
 }

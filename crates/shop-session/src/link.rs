@@ -8,8 +8,8 @@ use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use rand::seq::SliceRandom as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline,
-    RedisConnectionInfo, RedisError,
+    AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisConnectionInfo,
+    RedisError,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -85,11 +85,7 @@ impl Link {
     }
 
     /// Runs commands that are harmless to repeat, until they succeed or the deadline is over.
-    pub(crate) async fn run<T: FromRedisValue>(
-        &self,
-        commands: &Pipeline,
-        durability: Durability,
-    ) -> Result<T> {
+    pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline, durability: Durability) -> Result<T> {
         let started = Instant::now();
         let deadline = started + OPERATION_DEADLINE;
         let mut pause = Duration::from_millis(20);
@@ -97,11 +93,7 @@ impl Link {
             let mut changed = self.inner.changed.subscribe();
             let error = match timeout_at(deadline, self.inner.attempt(commands, durability)).await {
                 Ok(Ok((value, host))) => {
-                    shop_telemetry::timing::record(
-                        "sessions",
-                        format!("{host} primary"),
-                        started.elapsed(),
-                    );
+                    shop_telemetry::timing::record("sessions", format!("{host} primary"), started.elapsed());
                     return Ok(value);
                 }
                 Ok(Err(AttemptError::Refused(error))) => return Err(SessionError::Refused(error)),
@@ -142,10 +134,7 @@ impl Inner {
             // A connection to a demoted or silent primary must not go back to the pool.
             drop(deadpool_redis::Connection::take(connection));
         }
-        let host = primary
-            .address
-            .rsplit_once(':')
-            .map_or("", |(host, _)| host);
+        let host = primary.address.rsplit_once(':').map_or("", |(host, _)| host);
         outcome.map(|value| (value, host.to_owned()))
     }
 
@@ -155,13 +144,10 @@ impl Inner {
         sentinels.shuffle(&mut rand::rng());
         let known = self.primary.load_full();
         for sentinel in sentinels {
-            let Ok(Some(address)) = timeout(SENTINEL_TIMEOUT, self.primary_by(&sentinel)).await
-            else {
+            let Ok(Some(address)) = timeout(SENTINEL_TIMEOUT, self.primary_by(&sentinel)).await else {
                 continue;
             };
-            let is_known = known
-                .as_ref()
-                .is_some_and(|primary| primary.address == address);
+            let is_known = known.as_ref().is_some_and(|primary| primary.address == address);
             if is_known && !doubtful {
                 return;
             }
@@ -197,9 +183,8 @@ impl Inner {
         let Ok(Ok(role)) = timeout(CONNECT_TIMEOUT, role).await else {
             return false;
         };
-        role.first().is_some_and(|role| {
-            redis::from_redis_value_ref::<String>(role).is_ok_and(|role| role == "master")
-        })
+        role.first()
+            .is_some_and(|role| redis::from_redis_value_ref::<String>(role).is_ok_and(|role| role == "master"))
     }
 
     fn switch_to(&self, address: String) {
@@ -215,11 +200,7 @@ impl Inner {
     }
 
     fn pool(&self, address: &str) -> Option<Pool> {
-        let manager = Manager::new_with_config(
-            connection_info(address, self.password())?,
-            connection_config(),
-        )
-        .ok()?;
+        let manager = Manager::new_with_config(connection_info(address, self.password())?, connection_config()).ok()?;
         Pool::builder(manager)
             .max_size(self.args.sessions_pool_max)
             .wait_timeout(Some(POOL_WAIT))
@@ -291,9 +272,7 @@ async fn follow(inner: Weak<Inner>) {
     loop {
         let doubtful = {
             let Some(inner) = inner.upgrade() else { return };
-            timeout(SENTINEL_INTERVAL, inner.doubt.notified())
-                .await
-                .is_ok()
+            timeout(SENTINEL_INTERVAL, inner.doubt.notified()).await.is_ok()
         };
         let Some(inner) = inner.upgrade() else { return };
         inner.ask_sentinels(doubtful).await;
@@ -303,9 +282,8 @@ async fn follow(inner: Weak<Inner>) {
 }
 
 async fn open(address: &str, password: Option<&str>) -> redis::RedisResult<MultiplexedConnection> {
-    let info = connection_info(address, password).ok_or_else(|| {
-        RedisError::from((redis::ErrorKind::InvalidClientConfig, "not host:port"))
-    })?;
+    let info = connection_info(address, password)
+        .ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "not host:port")))?;
     redis::Client::open(info)?
         .get_multiplexed_async_connection_with_config(&connection_config())
         .await

@@ -110,10 +110,7 @@ impl Sessions {
     /// # Errors
     /// The store is away, or holds something unreadable.
     pub async fn load(&self, id: &SessionId) -> Result<Option<Session>> {
-        Ok(self
-            .load_and_prolong(id)
-            .await?
-            .map(|loaded| loaded.session))
+        Ok(self.load_and_prolong(id).await?.map(|loaded| loaded.session))
     }
 
     /// Like [`Sessions::load`], and says whether the cookie should be sent anew.
@@ -124,8 +121,7 @@ impl Sessions {
         let key = self.key(id);
         let mut commands = redis::pipe();
         commands.cmd("GET").arg(&key).cmd("TTL").arg(&key);
-        let (json, ttl_seconds): (Option<String>, i64) =
-            self.link.run(&commands, Durability::Primary).await?;
+        let (json, ttl_seconds): (Option<String>, i64) = self.link.run(&commands, Durability::Primary).await?;
         let Some(json) = json else { return Ok(None) };
         let session = serde_json::from_str(&json).map_err(SessionError::Corrupt)?;
         let prolonged = ttl_seconds < TTL_SECONDS - PROLONG_AFTER_SECONDS;
@@ -152,9 +148,7 @@ impl Sessions {
             .arg("EX")
             .arg(TTL_SECONDS)
             .ignore();
-        self.link
-            .run::<()>(&commands, Durability::Replicated)
-            .await?;
+        self.link.run::<()>(&commands, Durability::Replicated).await?;
         Ok(id)
     }
 

@@ -1,8 +1,6 @@
 //! Sessions and carts in the testbed's Redis, found by its Sentinel. `scripts/testbed up` starts both.
 
-use shop_session::{
-    CartLine, CartOwner, LINES_MAX, Role, Session, SessionArgs, SessionError, SessionUser, Sessions,
-};
+use shop_session::{CartLine, CartOwner, LINES_MAX, Role, Session, SessionArgs, SessionError, SessionUser, Sessions};
 
 fn sentinel() -> String {
     std::env::var("TEST_SENTINEL").unwrap_or_else(|_| "127.0.0.1:26380".to_owned())
@@ -43,15 +41,9 @@ fn lines(lines: &[(i64, u32)]) -> Vec<CartLine> {
 async fn a_session_lives_until_it_is_ended() {
     let sessions = store().await;
     let id = sessions.create(person()).await.expect("the store is up");
-    assert_eq!(
-        sessions.load(&id).await.expect("the store is up"),
-        Some(person())
-    );
+    assert_eq!(sessions.load(&id).await.expect("the store is up"), Some(person()));
     sessions.destroy(&id).await.expect("the store is up");
-    sessions
-        .destroy(&id)
-        .await
-        .expect("ending it twice is no error");
+    sessions.destroy(&id).await.expect("ending it twice is no error");
     assert_eq!(sessions.load(&id).await.expect("the store is up"), None);
 }
 
@@ -68,8 +60,7 @@ async fn who_reads_the_store_finds_no_cookie_in_it() {
     let prefix = args.sessions_key_prefix.clone();
     let sessions = connect(args).await;
     let id = sessions.create(person()).await.expect("the store is up");
-    let url =
-        std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:26379".to_owned());
+    let url = std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:26379".to_owned());
     let client = redis::Client::open(url).expect("the address is valid");
     let mut connection = client
         .get_multiplexed_async_connection()
@@ -93,16 +84,9 @@ async fn who_reads_the_store_finds_no_cookie_in_it() {
 #[tokio::test]
 async fn a_dead_sentinel_does_not_hide_the_store() {
     let mut args = args();
-    args.sessions_sentinels = vec![
-        "127.0.0.1:1".to_owned(),
-        sentinel(),
-        "127.0.0.1:2".to_owned(),
-    ];
+    args.sessions_sentinels = vec!["127.0.0.1:1".to_owned(), sentinel(), "127.0.0.1:2".to_owned()];
     let sessions = connect(args).await;
-    sessions
-        .create(person())
-        .await
-        .expect("one sentinel is enough");
+    sessions.create(person()).await.expect("one sentinel is enough");
 }
 
 #[tokio::test]
@@ -110,10 +94,7 @@ async fn a_login_that_no_replica_has_is_not_acknowledged() {
     let mut args = args();
     args.sessions_replicas_min = 5;
     let sessions = connect(args).await;
-    let error = sessions
-        .create(person())
-        .await
-        .expect_err("there are no five replicas");
+    let error = sessions.create(person()).await.expect_err("there are no five replicas");
     assert!(error.is_unavailable(), "{error}");
 }
 
@@ -122,10 +103,7 @@ async fn lines_stay_in_the_order_in_which_they_were_added() {
     let carts = store().await.carts();
     let owner = CartOwner::User(1);
     for (product, quantity) in [(30, 1), (10, 2), (20, 3), (30, 4)] {
-        carts
-            .set(&owner, product, quantity)
-            .await
-            .expect("the store is up");
+        carts.set(&owner, product, quantity).await.expect("the store is up");
     }
     let cart = carts.set(&owner, 10, 0).await.expect("the store is up");
     assert_eq!(cart.lines, lines(&[(30, 4), (20, 3)]));
@@ -144,10 +122,7 @@ async fn a_cart_has_bounds() {
     for product in 1..=i64::try_from(LINES_MAX).expect("fits") {
         carts.set(&owner, product, 1).await.expect("there is room");
     }
-    assert!(matches!(
-        carts.set(&owner, 1000, 1).await,
-        Err(SessionError::CartFull)
-    ));
+    assert!(matches!(carts.set(&owner, 1000, 1).await, Err(SessionError::CartFull)));
     carts
         .set(&owner, 1, 9)
         .await
@@ -184,10 +159,7 @@ async fn tabs_that_write_at_the_same_time_lose_nothing() {
 async fn a_guests_cart_moves_into_the_persons_and_twice_changes_nothing() {
     let sessions = store().await;
     let carts = sessions.carts();
-    let guest = sessions
-        .create(Session::guest())
-        .await
-        .expect("the store is up");
+    let guest = sessions.create(Session::guest()).await.expect("the store is up");
     let guests = CartOwner::Guest(guest.clone());
     for (owner, product, quantity) in [
         (&guests, 1, 5),
@@ -195,24 +167,12 @@ async fn a_guests_cart_moves_into_the_persons_and_twice_changes_nothing() {
         (&CartOwner::User(7), 1, 2),
         (&CartOwner::User(7), 3, 1),
     ] {
-        carts
-            .set(owner, product, quantity)
-            .await
-            .expect("the store is up");
+        carts.set(owner, product, quantity).await.expect("the store is up");
     }
     let merged = carts.merge(&guest, 7).await.expect("the store is up");
     assert_eq!(merged.lines, lines(&[(1, 5), (3, 1), (2, 1)]));
-    assert_eq!(
-        carts.merge(&guest, 7).await.expect("the store is up"),
-        merged
-    );
-    assert!(
-        carts
-            .get(&guests)
-            .await
-            .expect("the store is up")
-            .is_empty()
-    );
+    assert_eq!(carts.merge(&guest, 7).await.expect("the store is up"), merged);
+    assert!(carts.get(&guests).await.expect("the store is up").is_empty());
 }
 
 #[tokio::test]
@@ -222,26 +182,13 @@ async fn an_order_leaves_the_cart_once_and_what_was_added_meanwhile_stays() {
     carts.set(&owner, 1, 2).await.expect("the store is up");
     carts.set(&owner, 2, 1).await.expect("the store is up");
     let ordered = lines(&[(1, 2), (2, 1)]);
-    carts
-        .set(&owner, 1, 3)
-        .await
-        .expect("one more was added meanwhile");
-    assert!(
-        carts
-            .subtract(&owner, 99, &ordered)
-            .await
-            .expect("the store is up")
-    );
+    carts.set(&owner, 1, 3).await.expect("one more was added meanwhile");
+    assert!(carts.subtract(&owner, 99, &ordered).await.expect("the store is up"));
     assert_eq!(
         carts.get(&owner).await.expect("the store is up").lines,
         lines(&[(1, 1)])
     );
-    assert!(
-        !carts
-            .subtract(&owner, 99, &ordered)
-            .await
-            .expect("the store is up")
-    );
+    assert!(!carts.subtract(&owner, 99, &ordered).await.expect("the store is up"));
     assert_eq!(
         carts.get(&owner).await.expect("the store is up").lines,
         lines(&[(1, 1)])

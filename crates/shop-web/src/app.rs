@@ -30,9 +30,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn router_layers(router: Router, web: WebState) -> Router {
     let router = router
         .fallback(async || Problem::not_found())
-        .method_not_allowed_fallback(async || {
-            Problem::of_status(http::StatusCode::METHOD_NOT_ALLOWED)
-        });
+        .method_not_allowed_fallback(async || Problem::of_status(http::StatusCode::METHOD_NOT_ALLOWED));
     layers_with_deadline(router, web, REQUEST_DEADLINE)
 }
 
@@ -78,15 +76,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_READ_TIMEOUT);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(128);
-        let connection = graceful.watch(
-            builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned(),
-        );
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error, "A connection ended early");
@@ -94,10 +85,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_DEADLINE, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(DRAIN_DEADLINE, graceful.shutdown()).await.is_err() {
         tracing::warn!("Some requests did not finish before the deadline");
     }
 }

@@ -24,10 +24,7 @@ static FILES: [(&str, &[u8]); 8] = [
         include_bytes!("../assets/fonts/serif-italic.woff2"),
     ),
     ("sans.woff2", include_bytes!("../assets/fonts/sans.woff2")),
-    (
-        "sans-bold.woff2",
-        include_bytes!("../assets/fonts/sans-bold.woff2"),
-    ),
+    ("sans-bold.woff2", include_bytes!("../assets/fonts/sans-bold.woff2")),
     ("favicon.svg", include_bytes!("../assets/favicon.svg")),
     ("shop.css", include_bytes!("../assets/shop.css")),
     ("shop.js", include_bytes!("../assets/shop.js")),
@@ -110,10 +107,7 @@ fn respond(asset: &'static Asset, cache_control: HeaderValue) -> Response {
         (header::CONTENT_TYPE, asset.content_type.clone()),
         (header::CACHE_CONTROL, cache_control),
         // Fonts are asked for from the edge, which is another origin than the page's.
-        (
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        ),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
         (
             header::HeaderName::from_static("timing-allow-origin"),
             HeaderValue::from_static("*"),
@@ -131,10 +125,7 @@ fn complete_style(css: &'static [u8], assets: &[Asset]) -> Cow<'static, [u8]> {
     let mut text = text.to_owned();
     for asset in assets {
         let hashed = asset.path.rsplit('/').next().unwrap_or_default();
-        text = text.replace(
-            &format!("url(\"{}\")", asset.name),
-            &format!("url(\"{hashed}\")"),
-        );
+        text = text.replace(&format!("url(\"{}\")", asset.name), &format!("url(\"{hashed}\")"));
     }
     for hundredths in photo::RATIO_MIN..=photo::RATIO_MAX {
         text.push_str(&format!(
@@ -168,15 +159,8 @@ mod tests {
             .expect("there is a style");
         let text = std::str::from_utf8(&css.bytes).expect("the style is text");
         assert!(!text.contains("url(\"serif.woff2\")"));
-        for font in [
-            "serif.woff2",
-            "serif-italic.woff2",
-            "sans.woff2",
-            "sans-bold.woff2",
-        ] {
-            let hashed = path(font)
-                .strip_prefix("/assets/")
-                .expect("assets lie in /assets");
+        for font in ["serif.woff2", "serif-italic.woff2", "sans.woff2", "sans-bold.woff2"] {
+            let hashed = path(font).strip_prefix("/assets/").expect("assets lie in /assets");
             assert!(text.contains(hashed), "{font}");
         }
     }

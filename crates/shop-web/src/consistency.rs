@@ -40,11 +40,7 @@ impl Consistency {
         Self::default()
     }
 
-    pub(crate) fn of_request(
-        web: &WebState,
-        context: &RequestContext,
-        headers: &HeaderMap,
-    ) -> Self {
+    pub(crate) fn of_request(web: &WebState, context: &RequestContext, headers: &HeaderMap) -> Self {
         let consistency = Self::default();
         if context.internal {
             if let Some(positions) = header_text(headers, POSITIONS_HEADER) {
@@ -58,11 +54,7 @@ impl Consistency {
             .iter()
             .filter_map(|value| value.to_str().ok());
         let mut shared = consistency.lock();
-        for cookie in cookies
-            .flat_map(Cookie::split_parse)
-            .flatten()
-            .take(COOKIES_MAX)
-        {
+        for cookie in cookies.flat_map(Cookie::split_parse).flatten().take(COOKIES_MAX) {
             let Some(cluster) = cookie.name().strip_prefix(COOKIE_PREFIX) else {
                 continue;
             };
@@ -108,12 +100,7 @@ impl Consistency {
     }
 
     /// Tells the client what was written for it.
-    pub(crate) fn put_into(
-        &self,
-        web: &WebState,
-        context: &RequestContext,
-        headers: &mut HeaderMap,
-    ) {
+    pub(crate) fn put_into(&self, web: &WebState, context: &RequestContext, headers: &mut HeaderMap) {
         let shared = self.lock();
         if context.internal {
             if let Some(value) = header_of(&shared.written) {

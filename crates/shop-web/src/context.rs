@@ -47,8 +47,7 @@ impl RequestContext {
                 .map_or("unmatched", MatchedPath::as_str)
                 .into(),
             edge: web.edge_base(scheme, host(parts)).into(),
-            prefers_html: !is_api
-                && header_text(headers, header::ACCEPT.as_str()).is_some_and(accepts_html),
+            prefers_html: !is_api && header_text(headers, header::ACCEPT.as_str()).is_some_and(accepts_html),
             secure: scheme == "https",
             trace_id: trace_id(headers),
             internal: crate::extract::shows_token(web, headers),
@@ -97,9 +96,7 @@ fn host(parts: &Parts) -> &str {
 }
 
 fn accepts_html(accept: &str) -> bool {
-    accept
-        .split(',')
-        .any(|range| range.trim().starts_with("text/html"))
+    accept.split(',').any(|range| range.trim().starts_with("text/html"))
 }
 
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -115,48 +112,30 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request
-            .body(())
-            .expect("the request is well-formed")
-            .into_parts()
-            .0
+        request.body(()).expect("the request is well-formed").into_parts().0
     }
 
     #[test]
     fn a_host_that_could_break_out_of_an_attribute_is_not_repeated() {
-        assert_eq!(
-            host(&parts(&[("host", "shop.example:8080")])),
-            "shop.example:8080"
-        );
+        assert_eq!(host(&parts(&[("host", "shop.example:8080")])), "shop.example:8080");
         assert_eq!(host(&parts(&[("host", "a\"onload=x")])), "localhost");
         assert_eq!(host(&parts(&[("host", "a;script-src *")])), "localhost");
         assert_eq!(
-            host(&parts(&[
-                ("host", "shop:1"),
-                ("x-forwarded-host", "gallery")
-            ])),
+            host(&parts(&[("host", "shop:1"), ("x-forwarded-host", "gallery")])),
             "gallery"
         );
     }
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_is_replaced() {
-        assert_eq!(
-            &*request_id(&parts(&[("x-request-id", "abc-1")]).headers),
-            "abc-1"
-        );
-        assert_ne!(
-            &*request_id(&parts(&[("x-request-id", "a b")]).headers),
-            "a b"
-        );
+        assert_eq!(&*request_id(&parts(&[("x-request-id", "abc-1")]).headers), "abc-1");
+        assert_ne!(&*request_id(&parts(&[("x-request-id", "a b")]).headers), "a b");
         assert_ne!(&*request_id(&parts(&[("x-request-id", "")]).headers), "");
     }
 
     #[test]
     fn only_a_client_that_asks_for_html_gets_pages() {
-        assert!(accepts_html(
-            "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
-        ));
+        assert!(accepts_html("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"));
         assert!(!accepts_html("*/*"));
         assert!(!accepts_html("application/json"));
     }

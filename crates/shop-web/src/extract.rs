@@ -77,8 +77,7 @@ impl<S: Sync> FromRequestParts<S> for SessionCookie {
 
 /// Whether a request shows the internal token. Hashes are compared, so that the time it takes tells nothing.
 pub(crate) fn shows_token(web: &WebState, headers: &HeaderMap) -> bool {
-    let token = header_text(headers, header::AUTHORIZATION.as_str())
-        .and_then(|value| value.strip_prefix("Bearer "));
+    let token = header_text(headers, header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
     token.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token)) == web.internal_token_hash)
 }
 

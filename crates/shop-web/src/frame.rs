@@ -52,9 +52,7 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
         http.response.status_code = tracing::field::Empty,
     );
     span.in_scope(|| {
-        shop_telemetry::propagation::parent_from(|name| {
-            header_text(&parts.headers, name).map(ToOwned::to_owned)
-        });
+        shop_telemetry::propagation::parent_from(|name| header_text(&parts.headers, name).map(ToOwned::to_owned));
     });
     parts.extensions.insert(web.clone());
     parts.extensions.insert(context.clone());
@@ -160,20 +158,14 @@ fn page_of(context: &RequestContext, problem: &Problem) -> Option<String> {
 }
 
 /// Answers 304 to whoever has this very version.
-fn not_modified(
-    method: &Method,
-    if_none_match: Option<&HeaderValue>,
-    response: Response,
-) -> Response {
+fn not_modified(method: &Method, if_none_match: Option<&HeaderValue>, response: Response) -> Response {
     let is_get = matches!(*method, Method::GET | Method::HEAD);
     let (Some(wanted), Some(etag)) = (if_none_match, response.headers().get(header::ETAG)) else {
         return response;
     };
     let strip = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let matches = match (wanted.to_str(), etag.to_str()) {
-        (Ok(wanted), Ok(etag)) => {
-            wanted.trim() == "*" || wanted.split(',').any(|tag| strip(tag) == strip(etag))
-        }
+        (Ok(wanted), Ok(etag)) => wanted.trim() == "*" || wanted.split(',').any(|tag| strip(tag) == strip(etag)),
         _ => false,
     };
     if !is_get || response.status() != StatusCode::OK || !matches {
@@ -186,13 +178,7 @@ fn not_modified(
     Response::from_parts(parts, Body::empty())
 }
 
-fn finish_headers(
-    web: &WebState,
-    context: &RequestContext,
-    hops: &[Hop],
-    elapsed: Duration,
-    headers: &mut HeaderMap,
-) {
+fn finish_headers(web: &WebState, context: &RequestContext, hops: &[Hop], elapsed: Duration, headers: &mut HeaderMap) {
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("private, no-cache"));
@@ -226,10 +212,7 @@ fn entry(name: &str, desc: &str, elapsed: Duration) -> String {
         .chars()
         .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
         .collect();
-    format!(
-        "{name};desc=\"{desc}\";dur={:.1}",
-        elapsed.as_secs_f64() * 1000.0
-    )
+    format!("{name};desc=\"{desc}\";dur={:.1}", elapsed.as_secs_f64() * 1000.0)
 }
 
 /// Everything comes from the shop or its edge, and nothing is written into the page itself but tiny placeholders.
@@ -240,13 +223,7 @@ fn content_security_policy(edge: &str) -> String {
     )
 }
 
-fn count(
-    web: &WebState,
-    context: &RequestContext,
-    status: StatusCode,
-    elapsed: Duration,
-    span: &tracing::Span,
-) {
+fn count(web: &WebState, context: &RequestContext, status: StatusCode, elapsed: Duration, span: &tracing::Span) {
     let labels = [
         ("service", web.service.to_owned()),
         ("method", context.method.to_string()),
@@ -258,11 +235,7 @@ fn count(
     span.in_scope(|| {
         let ms = elapsed.as_secs_f64() * 1000.0;
         if status.is_server_error() {
-            tracing::warn!(
-                status = status.as_u16(),
-                elapsed_ms = ms,
-                "Answered with an error"
-            );
+            tracing::warn!(status = status.as_u16(), elapsed_ms = ms, "Answered with an error");
         } else {
             tracing::debug!(status = status.as_u16(), elapsed_ms = ms, "Answered");
         }

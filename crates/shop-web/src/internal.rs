@@ -93,14 +93,12 @@ impl InternalClient {
     /// # Errors
     /// The address or the token cannot be used.
     pub fn new(url: &str, token: &str) -> Result<Self, InternalError> {
-        let url =
-            Url::parse(url).map_err(|error| InternalError::Config(format!("{url}: {error}")))?;
+        let url = Url::parse(url).map_err(|error| InternalError::Config(format!("{url}: {error}")))?;
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(InternalError::Config(format!("{url}: no host")));
         };
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            InternalError::Config("the internal token is no valid header value".to_owned())
-        })?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| InternalError::Config("the internal token is no valid header value".to_owned()))?;
         bearer.set_sensitive(true);
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -122,13 +120,8 @@ impl InternalClient {
     ///
     /// # Errors
     /// No answer came in time.
-    pub async fn get(
-        &self,
-        path: &str,
-        consistency: &Consistency,
-    ) -> Result<Answer, InternalError> {
-        self.call(Method::GET, path, Bytes::new(), consistency)
-            .await
+    pub async fn get(&self, path: &str, consistency: &Consistency) -> Result<Answer, InternalError> {
+        self.call(Method::GET, path, Bytes::new(), consistency).await
     }
 
     /// `PUT` with a JSON body.
@@ -156,8 +149,7 @@ impl InternalClient {
         consistency: &Consistency,
     ) -> Result<Answer, InternalError> {
         let body = serde_json::to_vec(body).map_err(InternalError::Json)?;
-        self.call(Method::POST, path, body.into(), consistency)
-            .await
+        self.call(Method::POST, path, body.into(), consistency).await
     }
 
     async fn call(
@@ -196,11 +188,7 @@ impl InternalClient {
             .await
             {
                 Ok(Ok(answer)) if !may_pass(answer.status) || turn + 1 == TRIES_MAX => {
-                    shop_telemetry::timing::record(
-                        "call",
-                        answer.served_by.as_str(),
-                        started.elapsed(),
-                    );
+                    shop_telemetry::timing::record("call", answer.served_by.as_str(), started.elapsed());
                     return Ok(answer);
                 }
                 Ok(Ok(answer)) => last_failure = format!("status {}", answer.status),
@@ -234,14 +222,8 @@ impl InternalClient {
         for (name, value) in shop_telemetry::propagation::inject() {
             request = request.header(name, value);
         }
-        let request = request
-            .body(Full::new(body))
-            .map_err(|error| error.to_string())?;
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| error.to_string())?;
+        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
         let (parts, body) = response.into_parts();
         if let Some(positions) = parts
             .headers

@@ -20,8 +20,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
         };
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let host = header_text(headers, "x-forwarded-host")
-            .or_else(|| header_text(headers, header::HOST.as_str()));
+        let host = header_text(headers, "x-forwarded-host").or_else(|| header_text(headers, header::HOST.as_str()));
         let origin_host = origin
             .to_str()
             .ok()
@@ -37,8 +36,9 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
 }
 
 fn refusal() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "cross-site", "That came from somewhere else")
-        .detail("Another site sent this in your name, so we did not do it. If it was you, do it from a page of the shop.")
+    Problem::new(StatusCode::FORBIDDEN, "cross-site", "That came from somewhere else").detail(
+        "Another site sent this in your name, so we did not do it. If it was you, do it from a page of the shop.",
+    )
 }
 
 #[cfg(test)]
@@ -50,12 +50,7 @@ mod tests {
     fn outcome(method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
         let headers = headers
             .iter()
-            .map(|(name, value)| {
-                (
-                    http::HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
         check(method, &headers).is_ok()
     }
@@ -68,10 +63,7 @@ mod tests {
             &Method::PUT,
             &[("origin", "https://evil.example"), ("host", "shop:8080")]
         ));
-        assert!(!outcome(
-            &Method::POST,
-            &[("origin", "null"), ("host", "shop:8080")]
-        ));
+        assert!(!outcome(&Method::POST, &[("origin", "null"), ("host", "shop:8080")]));
     }
 
     #[test]

@@ -105,10 +105,7 @@ impl<T: askama::Template> IntoResponse for Html<T> {
                 response
             }
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "A page could not be rendered"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "A page could not be rendered");
                 Problem::internal().into_response()
             }
         }
@@ -117,10 +114,7 @@ impl<T: askama::Template> IntoResponse for Html<T> {
 
 /// Weak, because the balancer may compress what it names.
 fn etag(bytes: &[u8]) -> String {
-    format!(
-        "W/\"{}\"",
-        URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..12])
-    )
+    format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..12]))
 }
 
 #[cfg(test)]

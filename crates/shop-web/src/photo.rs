@@ -76,9 +76,7 @@ impl Photo {
             .iter()
             .find(|variant| variant.width >= width)
             .or(variants.last());
-        chosen
-            .map(|variant| self.url(page.edge(), variant))
-            .unwrap_or_default()
+        chosen.map(|variant| self.url(page.edge(), variant)).unwrap_or_default()
     }
 
     /// All variants in WebP, for `srcset`.
@@ -111,17 +109,12 @@ impl Photo {
         if self.width == 0 || self.height == 0 {
             return 75;
         }
-        let ratio =
-            (u64::from(self.width) * 100 + u64::from(self.height) / 2) / u64::from(self.height);
-        u32::try_from(ratio)
-            .unwrap_or(RATIO_MAX)
-            .clamp(RATIO_MIN, RATIO_MAX)
+        let ratio = (u64::from(self.width) * 100 + u64::from(self.height) / 2) / u64::from(self.height);
+        u32::try_from(ratio).unwrap_or(RATIO_MAX).clamp(RATIO_MIN, RATIO_MAX)
     }
 
     fn of_format(&self, format: Format) -> impl Iterator<Item = &Variant> {
-        self.variants
-            .iter()
-            .filter(move |variant| variant.format == format)
+        self.variants.iter().filter(move |variant| variant.format == format)
     }
 
     fn url(&self, edge: &str, variant: &Variant) -> String {
@@ -164,18 +157,9 @@ mod tests {
     #[test]
     fn the_smallest_variant_that_is_wide_enough_is_chosen() {
         let page = Page::for_path("http://edge:8081", "/");
-        assert_eq!(
-            photo().src(&page, 321),
-            "http://edge:8081/photos/7/2/w960.jpg"
-        );
-        assert_eq!(
-            photo().src(&page, 4000),
-            "http://edge:8081/photos/7/2/w960.jpg"
-        );
-        assert_eq!(
-            photo().src(&page, 100),
-            "http://edge:8081/photos/7/2/w320.jpg"
-        );
+        assert_eq!(photo().src(&page, 321), "http://edge:8081/photos/7/2/w960.jpg");
+        assert_eq!(photo().src(&page, 4000), "http://edge:8081/photos/7/2/w960.jpg");
+        assert_eq!(photo().src(&page, 100), "http://edge:8081/photos/7/2/w320.jpg");
     }
 
     #[test]
@@ -199,13 +183,6 @@ mod tests {
             .ratio(),
             250
         );
-        assert_eq!(
-            Photo {
-                width: 0,
-                ..photo()
-            }
-            .ratio(),
-            75
-        );
+        assert_eq!(Photo { width: 0, ..photo() }.ratio(), 75);
     }
 }

@@ -22,11 +22,7 @@ pub struct Problem {
 impl Problem {
     /// A problem of a kind. The slug names the kind (`/problems/{slug}`), the title says it in a few words.
     #[must_use]
-    pub fn new(
-        status: StatusCode,
-        slug: impl Into<Cow<'static, str>>,
-        title: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(status: StatusCode, slug: impl Into<Cow<'static, str>>, title: impl Into<Cow<'static, str>>) -> Self {
         let retry_after_seconds = match status {
             StatusCode::SERVICE_UNAVAILABLE => Some(2),
             StatusCode::TOO_MANY_REQUESTS => Some(10),
@@ -237,21 +233,14 @@ impl From<shop_session::SessionError> for Problem {
                 );
                 Self::internal()
             }
-            SessionError::CartFull => {
-                Self::new(StatusCode::CONFLICT, "cart-full", "Your cart is full").detail(format!(
-                    "A cart holds {} different prints.",
-                    shop_session::LINES_MAX
-                ))
-            }
+            SessionError::CartFull => Self::new(StatusCode::CONFLICT, "cart-full", "Your cart is full")
+                .detail(format!("A cart holds {} different prints.", shop_session::LINES_MAX)),
             SessionError::InvalidQuantity => Self::new(
                 StatusCode::BAD_REQUEST,
                 "invalid-quantity",
                 "That many are not possible",
             )
-            .detail(format!(
-                "Choose between 0 and {} copies.",
-                shop_session::QUANTITY_MAX
-            )),
+            .detail(format!("Choose between 0 and {} copies.", shop_session::QUANTITY_MAX)),
         }
     }
 }

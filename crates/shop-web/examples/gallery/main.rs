@@ -33,46 +33,20 @@ struct Print {
 
 fn prints(count: i64) -> Vec<Print> {
     const TITLES: [(&str, &str, &str); 8] = [
-        (
-            "Low Water, Evening",
-            "Ines Halloran",
-            "Flow lines, pigment on cotton",
-        ),
-        (
-            "Quarry No. 4",
-            "Tomas Verhoeven",
-            "Warped strata, four inks",
-        ),
-        (
-            "Three Rests for Clara",
-            "M. Okafor-Lind",
-            "Subdivision, screen print",
-        ),
+        ("Low Water, Evening", "Ines Halloran", "Flow lines, pigment on cotton"),
+        ("Quarry No. 4", "Tomas Verhoeven", "Warped strata, four inks"),
+        ("Three Rests for Clara", "M. Okafor-Lind", "Subdivision, screen print"),
         (
             "Dusk over Packed Ice",
             "Ines Halloran",
             "Circle packing, archival pigment",
         ),
         ("Letter to a Weaver", "Ruth Amsel", "Twill in two colours"),
-        (
-            "An Island That Is Not There",
-            "Piet Osei",
-            "Contour map, ink and sepia",
-        ),
+        ("An Island That Is Not There", "Piet Osei", "Contour map, ink and sepia"),
         ("Sevenfold", "Ruth Amsel", "Phyllotaxis, torn paper edges"),
-        (
-            "Small Hours",
-            "Tomas Verhoeven",
-            "Strange attractor, silver on black",
-        ),
+        ("Small Hours", "Tomas Verhoeven", "Strange attractor, silver on black"),
     ];
-    const SHAPES: [(u32, u32); 5] = [
-        (1350, 1800),
-        (1800, 1200),
-        (1800, 1800),
-        (1440, 1800),
-        (1272, 1800),
-    ];
+    const SHAPES: [(u32, u32); 5] = [(1350, 1800), (1800, 1200), (1800, 1800), (1440, 1800), (1272, 1800)];
     (1..=count)
         .map(|id| {
             let place = usize::try_from(id - 1).unwrap_or(0);
@@ -232,11 +206,7 @@ async fn product(Path(id): Path<usize>, page: Page) -> Response {
     }
     let print = all.remove(id - 1);
     shop_telemetry::timing::record("cache", "hit", std::time::Duration::from_micros(800));
-    shop_telemetry::timing::record(
-        "db",
-        "postgres-3 replica 4ms",
-        std::time::Duration::from_micros(2_100),
-    );
+    shop_telemetry::timing::record("db", "postgres-3 replica 4ms", std::time::Duration::from_micros(2_100));
     Html(Product { page, print }).into_response()
 }
 
@@ -266,8 +236,7 @@ async fn photo(Path((id, _, _)): Path<(i64, i32, String)>) -> Response {
     let mut lines = String::new();
     for line in 0..60 {
         let y = f64::from(height) * (0.12 + 0.76 * f64::from(line) / 60.0);
-        let swing =
-            90.0 * (f64::from(line) * 0.13 + f64::from(i32::try_from(id).unwrap_or(0))).sin();
+        let swing = 90.0 * (f64::from(line) * 0.13 + f64::from(i32::try_from(id).unwrap_or(0))).sin();
         let colour = if line % 17 == 3 {
             accent
         } else if line % 5 == 0 {
@@ -278,7 +247,11 @@ async fn photo(Path((id, _, _)): Path<(i64, i32, String)>) -> Response {
         let (left, right) = (f64::from(width) * 0.1, f64::from(width) * 0.9);
         lines.push_str(&format!(
             "<path d='M{left} {y} C{} {} {} {} {right} {y}' stroke='{colour}' stroke-width='{}' fill='none'/>",
-            f64::from(width) * 0.35, y - swing, f64::from(width) * 0.65, y + swing * 1.4, 2 + (line * 7) % 11,
+            f64::from(width) * 0.35,
+            y - swing,
+            f64::from(width) * 0.65,
+            y + swing * 1.4,
+            2 + (line * 7) % 11,
         ));
     }
     let svg = format!(
@@ -286,9 +259,5 @@ async fn photo(Path((id, _, _)): Path<(i64, i32, String)>) -> Response {
     );
     let timing = header::HeaderName::from_static("server-timing");
     let hops = "edge;desc=\"edge-2\";dur=0.4, cache;desc=\"hit\"";
-    (
-        [(header::CONTENT_TYPE, "image/svg+xml"), (timing, hops)],
-        svg,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "image/svg+xml"), (timing, hops)], svg).into_response()
 }

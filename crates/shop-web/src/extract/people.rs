@@ -104,20 +104,13 @@ impl<S: Sync> FromRequestParts<S> for CurrentUser {
         let session = MaybeSession::from_request_parts(parts, state).await?;
         if let Some(ActiveSession {
             id,
-            session: Session {
-                user: Some(user), ..
-            },
+            session: Session { user: Some(user), .. },
         }) = session.0
         {
-            return Ok(Self {
-                user,
-                session_id: id,
-            });
+            return Ok(Self { user, session_id: id });
         }
         match parts.extensions.get::<RequestContext>() {
-            Some(context) if context.prefers_html => {
-                Err(LoginRequired::Redirect(login_path(parts)))
-            }
+            Some(context) if context.prefers_html => Err(LoginRequired::Redirect(login_path(parts))),
             _ => Err(Problem::of_status(StatusCode::UNAUTHORIZED).into()),
         }
     }
@@ -138,16 +131,11 @@ impl<S: Sync> FromRequestParts<S> for Shopkeeper {
 /// Where to log in and come back from: to this page, or, if this was a form, to the page that it was on.
 fn login_path(parts: &Parts) -> String {
     let next = if parts.method == Method::GET {
-        parts
-            .uri
-            .path_and_query()
-            .map(|path| path.as_str().to_owned())
+        parts.uri.path_and_query().map(|path| path.as_str().to_owned())
     } else {
-        let referer = header_text(&parts.headers, header::REFERER.as_str())
-            .and_then(|text| url::Url::parse(text).ok());
+        let referer = header_text(&parts.headers, header::REFERER.as_str()).and_then(|text| url::Url::parse(text).ok());
         referer.map(|referer| referer.path().to_owned())
     };
-    let next: String =
-        url::form_urlencoded::byte_serialize(next.as_deref().unwrap_or("/").as_bytes()).collect();
+    let next: String = url::form_urlencoded::byte_serialize(next.as_deref().unwrap_or("/").as_bytes()).collect();
     format!("/login?next={next}")
 }

@@ -28,11 +28,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let axum::Json(value) = axum::Json::from_request(request, state).await.map_err(
-            |rejection: JsonRejection| {
-                problem(rejection.status(), "invalid-json", rejection.body_text())
-            },
-        )?;
+        let axum::Json(value) = axum::Json::from_request(request, state)
+            .await
+            .map_err(|rejection: JsonRejection| problem(rejection.status(), "invalid-json", rejection.body_text()))?;
         Ok(Self(value))
     }
 }
@@ -49,9 +47,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let axum::extract::Query(value) = axum::extract::Query::from_request_parts(parts, state)
             .await
-            .map_err(|rejection: QueryRejection| {
-                problem(rejection.status(), "invalid-query", rejection.body_text())
-            })?;
+            .map_err(|rejection: QueryRejection| problem(rejection.status(), "invalid-query", rejection.body_text()))?;
         Ok(Self(value))
     }
 }
@@ -61,14 +57,16 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let axum::extract::Path(value) =
-            axum::extract::Path::from_request_parts(parts, state).await.map_err(|rejection: PathRejection| {
-                if rejection.status().is_server_error() {
-                    tracing::error!(error = %rejection, "A route and its handler disagree about the path");
-                    return Problem::internal();
-                }
-                // A path whose id is no id names nothing.
-                Problem::not_found()
-            })?;
+            axum::extract::Path::from_request_parts(parts, state)
+                .await
+                .map_err(|rejection: PathRejection| {
+                    if rejection.status().is_server_error() {
+                        tracing::error!(error = %rejection, "A route and its handler disagree about the path");
+                        return Problem::internal();
+                    }
+                    // A path whose id is no id names nothing.
+                    Problem::not_found()
+                })?;
         Ok(Self(value))
     }
 }
@@ -77,11 +75,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let axum::Form(value) = axum::Form::from_request(request, state).await.map_err(
-            |rejection: FormRejection| {
-                problem(rejection.status(), "invalid-form", rejection.body_text())
-            },
-        )?;
+        let axum::Form(value) = axum::Form::from_request(request, state)
+            .await
+            .map_err(|rejection: FormRejection| problem(rejection.status(), "invalid-form", rejection.body_text()))?;
         Ok(Self(value))
     }
 }

@@ -7,18 +7,8 @@ use crate::support::{Shop, assert_problem, client};
 #[tokio::test]
 async fn what_does_not_exist_is_a_problem_and_never_an_error_of_ours() {
     let shop = Shop::open().await;
-    assert_problem(
-        shop.get("/nowhere", &[]).await,
-        StatusCode::NOT_FOUND,
-        "not-found",
-    )
-    .await;
-    assert_problem(
-        shop.get("/things/none", &[]).await,
-        StatusCode::NOT_FOUND,
-        "not-found",
-    )
-    .await;
+    assert_problem(shop.get("/nowhere", &[]).await, StatusCode::NOT_FOUND, "not-found").await;
+    assert_problem(shop.get("/things/none", &[]).await, StatusCode::NOT_FOUND, "not-found").await;
     assert_problem(
         shop.get("/things/99999999999999999999", &[]).await,
         StatusCode::NOT_FOUND,
@@ -61,21 +51,14 @@ async fn a_body_that_cannot_be_used_is_a_problem_with_its_reason() {
             .expect("the shop answers");
         let problem = assert_problem(response, StatusCode::BAD_REQUEST, "invalid-json").await;
         assert!(
-            problem["detail"]
-                .as_str()
-                .is_some_and(|detail| !detail.is_empty()),
+            problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()),
             "{body}"
         );
     }
     let response = post("quantity=1".to_owned(), "text/plain")
         .await
         .expect("the shop answers");
-    assert_problem(
-        response,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported-media-type",
-    )
-    .await;
+    assert_problem(response, StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type").await;
     let response = post(format!("\"{}\"", "x".repeat(2_000_000)), "application/json")
         .await
         .expect("the shop answers");
@@ -132,9 +115,7 @@ async fn a_panic_and_a_handler_that_hangs_are_answered() {
 async fn a_browser_gets_a_page_for_a_problem_and_a_program_does_not() {
     let shop = Shop::open().await;
     let browser = ("accept", "text/html,application/xhtml+xml");
-    let response = shop
-        .get("/nowhere", &[browser, ("x-request-id", "abc-1")])
-        .await;
+    let response = shop.get("/nowhere", &[browser, ("x-request-id", "abc-1")]).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let html = response.text().await.expect("a page is text");
     assert!(html.contains("Nothing hangs here") && html.contains("abc-1"));

@@ -21,16 +21,10 @@ async fn a_client_carries_its_writes_to_its_next_request_and_cannot_make_them_up
         .expect("cookies are ASCII")
         .to_owned();
     assert!(
-        cookie.starts_with("zp_things=")
-            && cookie.contains("HttpOnly")
-            && cookie.contains("Max-Age=60"),
+        cookie.starts_with("zp_things=") && cookie.contains("HttpOnly") && cookie.contains("Max-Age=60"),
         "{cookie}"
     );
-    let cookie = cookie
-        .split(';')
-        .next()
-        .expect("there is a first part")
-        .to_owned();
+    let cookie = cookie.split(';').next().expect("there is a first part").to_owned();
     assert_eq!(
         shop.get("/read", &[("cookie", &cookie)])
             .await
@@ -68,9 +62,7 @@ async fn services_show_a_token_and_exchange_positions() {
         "internal-token",
     )
     .await;
-    let wrong = shop
-        .get("/internal/things", &[("authorization", "Bearer wrong")])
-        .await;
+    let wrong = shop.get("/internal/things", &[("authorization", "Bearer wrong")]).await;
     assert_problem(wrong, StatusCode::UNAUTHORIZED, "internal-token").await;
 
     let other = InternalClient::new(&shop.url(""), TOKEN).expect("the address is valid");
@@ -84,9 +76,7 @@ async fn services_show_a_token_and_exchange_positions() {
         (answer.status, &answer.body[..]),
         (StatusCode::OK, at(5).to_string().as_bytes())
     );
-    assert!(
-        matches!(consistency.freshness("things"), Freshness::After(position) if position == at(78))
-    );
+    assert!(matches!(consistency.freshness("things"), Freshness::After(position) if position == at(78)));
     let answer = other
         .put("/internal/nothing", &json!({}), &consistency)
         .await

@@ -22,14 +22,9 @@ async fn a_session_that_is_over_leads_to_the_login() {
         "not-logged-in",
     )
     .await;
-    let response = shop
-        .get("/me?x=1", &[("cookie", &over), ("accept", "text/html")])
-        .await;
+    let response = shop.get("/me?x=1", &[("cookie", &over), ("accept", "text/html")]).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    assert_eq!(
-        response.headers()[header::LOCATION],
-        "/login?next=%2Fme%3Fx%3D1"
-    );
+    assert_eq!(response.headers()[header::LOCATION], "/login?next=%2Fme%3Fx%3D1");
     let who: Value = shop
         .get("/who", &[("cookie", &over)])
         .await
@@ -44,26 +39,16 @@ async fn people_see_their_own_and_only_the_shopkeeper_the_studio() {
     let shop = Shop::open().await;
     let customer = shop.cookie_of(Role::Customer).await;
     let shopkeeper = shop.cookie_of(Role::Shopkeeper).await;
-    assert_eq!(
-        shop.get("/me", &[("cookie", &customer)]).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(shop.get("/me", &[("cookie", &customer)]).await.status(), StatusCode::OK);
     assert_problem(
         shop.get("/admin", &[("cookie", &customer)]).await,
         StatusCode::FORBIDDEN,
         "forbidden",
     )
     .await;
-    assert_problem(
-        shop.get("/admin", &[]).await,
-        StatusCode::UNAUTHORIZED,
-        "not-logged-in",
-    )
-    .await;
+    assert_problem(shop.get("/admin", &[]).await, StatusCode::UNAUTHORIZED, "not-logged-in").await;
     assert_eq!(
-        shop.get("/admin", &[("cookie", &shopkeeper)])
-            .await
-            .status(),
+        shop.get("/admin", &[("cookie", &shopkeeper)]).await.status(),
         StatusCode::OK
     );
 }
@@ -90,9 +75,7 @@ async fn logging_out_takes_the_cookie_away() {
         .to_str()
         .expect("cookies are ASCII");
     assert!(
-        cookie.starts_with("zillion_session=;")
-            && cookie.contains("Max-Age=0")
-            && cookie.contains("SameSite=Lax"),
+        cookie.starts_with("zillion_session=;") && cookie.contains("Max-Age=0") && cookie.contains("SameSite=Lax"),
         "{cookie}"
     );
 }

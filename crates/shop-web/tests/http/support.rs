@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use shop_db::Position;
 use shop_session::{Role, Session, SessionArgs, SessionUser, Sessions};
 use shop_web::extract::{
-    Consistency, CurrentUser, Form, Internal, Json, MaybeSession, Page, Path, Query, SessionCookie,
-    Shopkeeper,
+    Consistency, CurrentUser, Form, Internal, Json, MaybeSession, Page, Path, Query, SessionCookie, Shopkeeper,
 };
 use shop_web::page::Html;
 use shop_web::{WebArgs, WebState, app, assets};
@@ -50,8 +49,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let sentinel =
-            std::env::var("TEST_SENTINEL").unwrap_or_else(|_| "127.0.0.1:26380".to_owned());
+        let sentinel = std::env::var("TEST_SENTINEL").unwrap_or_else(|_| "127.0.0.1:26380".to_owned());
         Self::open_with(&sentinel).await
     }
 
@@ -112,11 +110,7 @@ impl Shop {
             email: "clara@zillion.example".to_owned(),
             role,
         };
-        let id = self
-            .sessions
-            .create(Session::of(user))
-            .await
-            .expect("the store is up");
+        let id = self.sessions.create(Session::of(user)).await.expect("the store is up");
         format!("zillion_session={}", id.to_cookie())
     }
 }
@@ -132,32 +126,21 @@ fn routes() -> Router {
     Router::new()
         .merge(assets::router())
         .route("/hello", get(async |page| Html(Hello { page })))
-        .route(
-            "/panic",
-            get(async || -> &'static str { panic!("on purpose") }),
-        )
+        .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
         .route(
             "/things/{id}",
             get(async |Path(id): Path<i64>| Json(json!({ "id": id }))),
         )
-        .route(
-            "/things",
-            get(async |Query(query): Query<Quantity>| Json(query)),
-        )
+        .route("/things", get(async |Query(query): Query<Quantity>| Json(query)))
         .route("/form", post(async |Form(form): Form<Quantity>| Json(form)))
-        .route(
-            "/api/things",
-            post(async |Json(body): Json<Quantity>| Json(body)),
-        )
+        .route("/api/things", post(async |Json(body): Json<Quantity>| Json(body)))
         .route(
             "/me",
             get(async |CurrentUser { user, .. }: CurrentUser| Json(json!({ "name": user.name }))),
         )
         .route(
             "/who",
-            get(async |session: MaybeSession| {
-                Json(json!({ "user": session.user().map(|user| user.id) }))
-            }),
+            get(async |session: MaybeSession| Json(json!({ "user": session.user().map(|user| user.id) }))),
         )
         .route(
             "/admin",
@@ -195,10 +178,7 @@ pub(crate) fn at(lsn: u64) -> Position {
 
 pub(crate) async fn assert_problem(response: Response, status: StatusCode, slug: &str) -> Value {
     assert_eq!(response.status(), status);
-    assert_eq!(
-        response.headers()[header::CONTENT_TYPE],
-        "application/problem+json"
-    );
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
     let request_id = response.headers()["x-request-id"]
         .to_str()
         .expect("ids are ASCII")
