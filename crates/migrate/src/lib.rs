@@ -72,9 +72,7 @@ pub async fn migrate(target: &Target, wait: Duration) -> anyhow::Result<Vec<Stri
     let applied = loop {
         match migrate_once(&cluster, target.migrations).await {
             Ok(applied) => break applied,
-            Err(Failure::NoConnection(error))
-                if error.is_unavailable() && Instant::now() < deadline =>
-            {
+            Err(Failure::NoConnection(error)) if error.is_unavailable() && Instant::now() < deadline => {
                 let left = (deadline - Instant::now()).as_secs();
                 tracing::info!(
                     db.cluster = name,
@@ -111,10 +109,7 @@ async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<St
     let mut connection = cluster.write().await.map_err(Failure::NoConnection)?;
     let failed = |error: sqlx::Error| Failure::Migration(MigrateError::Execute(error));
     connection.execute(LOCK_TIMEOUT).await.map_err(failed)?;
-    connection
-        .execute(STATEMENT_TIMEOUT)
-        .await
-        .map_err(failed)?;
+    connection.execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
     let before = applied(&mut connection).await.map_err(failed)?;
     let migrated = migrations.run(&mut *connection).await;
     // The lock, if this try had it, belongs to the connection, and a second process may wait for it.
@@ -122,10 +117,7 @@ async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<St
     migrated.map_err(Failure::Migration)?;
     unlocked.map_err(failed)?;
     let after = applied(&mut connection).await.map_err(failed)?;
-    Ok(after
-        .into_iter()
-        .filter(|name| !before.contains(name))
-        .collect())
+    Ok(after.into_iter().filter(|name| !before.contains(name)).collect())
 }
 
 /// The migrations that a database has had, as `0001 name`.
@@ -136,9 +128,11 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Err
     if !known {
         return Ok(Vec::new());
     }
-    sqlx::query_scalar("select lpad(version::text, 4, '0') || ' ' || description from _sqlx_migrations order by version")
-        .fetch_all(connection)
-        .await
+    sqlx::query_scalar(
+        "select lpad(version::text, 4, '0') || ' ' || description from _sqlx_migrations order by version",
+    )
+    .fetch_all(connection)
+    .await
 }
 
 fn is_lock_timeout(error: &MigrateError) -> bool {

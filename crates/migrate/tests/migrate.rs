@@ -55,13 +55,11 @@ async fn a_migration_that_finds_its_lock_taken_tries_again() {
     let release = async {
         let mut watcher = database.connect().await;
         for waiting in [true, false] {
-            let query = "select exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
+            let query =
+                "select exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
             let deadline = tokio::time::Instant::now() + WAIT;
             loop {
-                let seen: bool = sqlx::query_scalar(query)
-                    .fetch_one(&mut watcher)
-                    .await
-                    .unwrap();
+                let seen: bool = sqlx::query_scalar(query).fetch_one(&mut watcher).await.unwrap();
                 if seen == waiting {
                     break;
                 }
@@ -83,11 +81,6 @@ async fn a_database_that_never_answers_is_named() {
     let mut target = target(&database, &PAYMENTS);
     target.config.hosts = vec!["127.0.0.1:1".to_owned()];
     target.config.write_wait = Duration::from_millis(200);
-    let error = migrate(&target, Duration::from_millis(500))
-        .await
-        .unwrap_err();
-    assert!(
-        format!("{error:#}").contains("test: no primary"),
-        "{error:#}"
-    );
+    let error = migrate(&target, Duration::from_millis(500)).await.unwrap_err();
+    assert!(format!("{error:#}").contains("test: no primary"), "{error:#}");
 }

@@ -66,9 +66,7 @@ impl Cluster {
             .iter()
             .map(|address| Arc::new(Host::new(&config, address)))
             .collect();
-        let fallback_max = usize::try_from(config.fallback_reads_max)
-            .unwrap_or(1)
-            .max(1);
+        let fallback_max = usize::try_from(config.fallback_reads_max).unwrap_or(1).max(1);
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             closed: closed.clone(),
@@ -166,15 +164,11 @@ impl Shared {
 
     /// A place among the reads that the primary serves for want of a replica.
     async fn fallback_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, DbError> {
-        metrics::counter!("db_fallback_reads_total", "cluster" => self.config.name.clone())
-            .increment(1);
+        metrics::counter!("db_fallback_reads_total", "cluster" => self.config.name.clone()).increment(1);
         if let Ok(permit) = Arc::clone(&self.fallback).try_acquire_owned() {
             return Ok(permit);
         }
-        let _waiter = self
-            .fallback_waiters
-            .try_acquire()
-            .map_err(|_| self.overloaded())?;
+        let _waiter = self.fallback_waiters.try_acquire().map_err(|_| self.overloaded())?;
         match timeout_at(deadline, Arc::clone(&self.fallback).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(self.overloaded()),
@@ -287,14 +281,10 @@ impl Shared {
 
     fn report(&self, host: &Host) {
         let view = host.view();
-        let labels = [
-            ("cluster", self.config.name.clone()),
-            ("host", host.label.clone()),
-        ];
+        let labels = [("cluster", self.config.name.clone()), ("host", host.label.clone())];
         let yes = |condition: bool| if condition { 1.0 } else { 0.0 };
         metrics::gauge!("db_host_up", &labels).set(yes(view.up));
-        metrics::gauge!("db_host_primary", &labels)
-            .set(yes(view.up && view.role == Some(Role::Primary)));
+        metrics::gauge!("db_host_primary", &labels).set(yes(view.up && view.role == Some(Role::Primary)));
         if view.up
             && let Some(lag) = view.lag
         {
@@ -303,8 +293,7 @@ impl Shared {
     }
 
     fn announce(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn overloaded(&self) -> DbError {

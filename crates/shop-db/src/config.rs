@@ -92,9 +92,7 @@ impl ClusterConfig {
                 .parse()
                 .ok()
                 .filter(|max| (1..=1000).contains(max))
-                .ok_or_else(|| {
-                    ConfigError::invalid(format!("{prefix}_POOL_MAX"), "must be from 1 to 1000")
-                })?,
+                .ok_or_else(|| ConfigError::invalid(format!("{prefix}_POOL_MAX"), "must be from 1 to 1000"))?,
             _ => 10,
         };
         let stem = prefix.strip_suffix("_DB").unwrap_or(prefix).to_lowercase();
@@ -109,8 +107,7 @@ impl ClusterConfig {
 
     /// One host, which is the primary, with one login for reads and writes. For tests.
     pub fn for_url(name: &str, url: &str) -> Result<Self, ConfigError> {
-        let url = url::Url::parse(url)
-            .map_err(|error| ConfigError::invalid("the database's URL", error))?;
+        let url = url::Url::parse(url).map_err(|error| ConfigError::invalid("the database's URL", error))?;
         let host = format!(
             "{}:{}",
             url.host_str().unwrap_or("127.0.0.1"),
@@ -218,10 +215,7 @@ pub(crate) fn parse_hosts(variable: &str, list: &str) -> Result<Vec<String>, Con
         return Err(ConfigError::Missing(variable.to_owned()));
     }
     match hosts.iter().find(|host| split_address(host).is_none()) {
-        Some(host) => Err(ConfigError::invalid(
-            variable,
-            format!("{host:?} is not host:port"),
-        )),
+        Some(host) => Err(ConfigError::invalid(variable, format!("{host:?} is not host:port"))),
         None => Ok(hosts),
     }
 }
@@ -256,16 +250,12 @@ mod tests {
             let message = parse_hosts("X_HOSTS", bad).unwrap_err().to_string();
             assert!(message.contains("X_HOSTS"), "{message}");
         }
-        assert!(matches!(
-            parse_hosts("X_HOSTS", " , "),
-            Err(ConfigError::Missing(_))
-        ));
+        assert!(matches!(parse_hosts("X_HOSTS", " , "), Err(ConfigError::Missing(_))));
     }
 
     #[test]
     fn a_primary_with_replicas_keeps_half_of_its_connections_from_fallback_reads() {
-        let mut config =
-            ClusterConfig::for_url("x", "postgres://me:secret@127.0.0.1:1/db").unwrap();
+        let mut config = ClusterConfig::for_url("x", "postgres://me:secret@127.0.0.1:1/db").unwrap();
         assert_eq!(config.fallback_reads_max, 10);
         config.hosts.push("127.0.0.1:2".to_owned());
         config.set_pool_max(8);

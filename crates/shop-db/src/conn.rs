@@ -41,10 +41,7 @@ impl ReadConn {
             Role::Replica => view.lag,
         };
         // Where the timeline is unknown, nothing is known to be seen.
-        let position = view.position().unwrap_or(Position {
-            timeline: 0,
-            lsn: 0,
-        });
+        let position = view.position().unwrap_or(Position { timeline: 0, lsn: 0 });
         Self {
             lease: Lease::new(pooled, host, Purpose::Read, role, lag, since),
             role,
@@ -102,9 +99,7 @@ impl WriteConn {
 
     /// The flushed position. Asked after a commit, it covers what was committed: a read that has seen it sees that.
     pub async fn position(&mut self) -> Result<Position, DbError> {
-        let (timeline, lsn): (i32, i64) = sqlx::query_as(FLUSH_POSITION)
-            .fetch_one(&mut **self)
-            .await?;
+        let (timeline, lsn): (i32, i64) = sqlx::query_as(FLUSH_POSITION).fetch_one(&mut **self).await?;
         let position = Position {
             timeline: u32::try_from(timeline).unwrap_or(0),
             lsn: u64::try_from(lsn).unwrap_or(0),
@@ -154,12 +149,7 @@ impl Drop for Lease {
         }
         let desc = match self.lag {
             Some(lag) if lag < Duration::MAX => {
-                format!(
-                    "{} {} {}ms",
-                    self.host.label,
-                    self.role.as_str(),
-                    lag.as_millis()
-                )
+                format!("{} {} {}ms", self.host.label, self.role.as_str(), lag.as_millis())
             }
             _ => format!("{} {}", self.host.label, self.role.as_str()),
         };

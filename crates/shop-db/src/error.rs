@@ -51,9 +51,7 @@ impl DbError {
     /// Whether a later try may succeed with nothing changed: the answer is 503, not 500.
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Sqlx(error) => {
-                is_connection_error(error) || code_of(error).is_some_and(|code| is_transient(&code))
-            }
+            Self::Sqlx(error) => is_connection_error(error) || code_of(error).is_some_and(|code| is_transient(&code)),
             _ => true,
         }
     }
@@ -64,8 +62,7 @@ impl DbError {
             Self::HostLost { .. } => true,
             // 40001 is what a replica says whose replay was in the way of the statement.
             Self::Sqlx(error) => {
-                is_connection_error(error)
-                    || code_of(error).is_some_and(|code| is_demotion(&code) || code == "40001")
+                is_connection_error(error) || code_of(error).is_some_and(|code| is_demotion(&code) || code == "40001")
             }
             _ => false,
         }
@@ -126,9 +123,7 @@ fn is_demotion(code: &str) -> bool {
 
 /// The above, resources used up, statement or lock timeout, deadlock, and conflict with replay.
 fn is_transient(code: &str) -> bool {
-    is_demotion(code)
-        || code.starts_with("53")
-        || matches!(code, "57014" | "55P03" | "40001" | "40P01" | "25P03")
+    is_demotion(code) || code.starts_with("53") || matches!(code, "57014" | "55P03" | "40001" | "40P01" | "25P03")
 }
 
 #[cfg(test)]
@@ -152,9 +147,7 @@ mod tests {
 
     #[test]
     fn codes_that_pass_by_themselves_are_told_from_mistakes() {
-        for code in [
-            "25006", "57P01", "57P03", "08006", "53300", "57014", "40P01",
-        ] {
+        for code in ["25006", "57P01", "57P03", "08006", "53300", "57014", "40P01"] {
             assert!(is_transient(code), "{code}");
         }
         for code in ["42P01", "23505", "22P02", "28P01"] {

@@ -70,8 +70,7 @@ impl View {
     }
 
     pub(crate) fn is_slow(&self) -> bool {
-        self.probing_since
-            .is_some_and(|since| since.elapsed() > SLOW_AFTER)
+        self.probing_since.is_some_and(|since| since.elapsed() > SLOW_AFTER)
     }
 }
 
@@ -115,10 +114,7 @@ impl Host {
 
     /// Drops all connections: idle ones now, those that are out when they come back; waiters are sent elsewhere.
     pub(crate) fn drop_connections(&self, config: &ClusterConfig) {
-        for (slot, purpose) in [
-            (&self.read_pool, Purpose::Read),
-            (&self.write_pool, Purpose::Write),
-        ] {
+        for (slot, purpose) in [(&self.read_pool, Purpose::Read), (&self.write_pool, Purpose::Write)] {
             slot.swap(Self::new_pool(config, &self.address, &self.label, purpose))
                 .close();
         }
@@ -142,12 +138,7 @@ impl Host {
         }
     }
 
-    fn new_pool(
-        config: &ClusterConfig,
-        address: &str,
-        label: &str,
-        purpose: Purpose,
-    ) -> Arc<HostPool> {
+    fn new_pool(config: &ClusterConfig, address: &str, label: &str, purpose: Purpose) -> Arc<HostPool> {
         let options = match purpose {
             Purpose::Read => config.read_options(address),
             Purpose::Write => config.write_options(address),
@@ -166,9 +157,7 @@ impl Host {
 /// `postgres-1` of `postgres-1:5432`; where hosts differ only by port, as in tests, the whole address.
 fn label_of(address: &str) -> String {
     match address.rsplit_once(':') {
-        Some((host, _)) if host != "localhost" && host.parse::<std::net::IpAddr>().is_err() => {
-            host.to_owned()
-        }
+        Some((host, _)) if host != "localhost" && host.parse::<std::net::IpAddr>().is_err() => host.to_owned(),
         _ => address.to_owned(),
     }
 }

@@ -34,11 +34,7 @@ impl PrimaryTrail {
     /// The time since the primary's last sign of life doesn't count: when it is dead, nobody falls behind.
     pub(crate) fn lag(&self, position: Position) -> Option<Duration> {
         let (newest, _) = *self.samples.back()?;
-        let covered = self
-            .samples
-            .iter()
-            .rev()
-            .find(|(_, sample)| position.covers(*sample));
+        let covered = self.samples.iter().rev().find(|(_, sample)| position.covers(*sample));
         match covered {
             Some((at, _)) => Some(newest - *at),
             None => Some(Duration::MAX),

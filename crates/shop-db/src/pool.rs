@@ -64,8 +64,7 @@ impl AcquireError {
         let Self::Connect(error) = self else {
             return false;
         };
-        code_of(error)
-            .is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
+        code_of(error).is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
     }
 }
 
@@ -124,10 +123,7 @@ impl HostPool {
     }
 
     /// Gives a connection, waiting for one up to `deadline`.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        deadline: Instant,
-    ) -> Result<Pooled, AcquireError> {
+    pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Pooled, AcquireError> {
         let permit = self.permit(deadline).await?;
         let kept = self.kept();
         let (connection, opened_at) = match kept {
@@ -158,13 +154,10 @@ impl HostPool {
             Err(TryAcquireError::Closed) => return Err(AcquireError::Gone),
             Err(TryAcquireError::NoPermits) => self.waits.increment(1),
         }
-        let _waiter = self
-            .waiters
-            .try_acquire()
-            .map_err(|refused| match refused {
-                TryAcquireError::Closed => AcquireError::Gone,
-                TryAcquireError::NoPermits => AcquireError::Full,
-            })?;
+        let _waiter = self.waiters.try_acquire().map_err(|refused| match refused {
+            TryAcquireError::Closed => AcquireError::Gone,
+            TryAcquireError::NoPermits => AcquireError::Full,
+        })?;
         match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_closed)) => Err(AcquireError::Gone),
@@ -257,8 +250,7 @@ impl DerefMut for Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         self.pool.in_use.decrement(1.0);
-        let (Some(mut connection), Some(permit)) = (self.connection.take(), self.permit.take())
-        else {
+        let (Some(mut connection), Some(permit)) = (self.connection.take(), self.permit.take()) else {
             return;
         };
         if !self.keep || self.pool.permits.is_closed() {

@@ -98,9 +98,7 @@ impl Positions {
 
     /// All clusters and positions, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Position)> {
-        self.0
-            .iter()
-            .map(|(cluster, position)| (cluster.as_str(), *position))
+        self.0.iter().map(|(cluster, position)| (cluster.as_str(), *position))
     }
 
     /// Whether there is no position.
@@ -126,11 +124,7 @@ impl FromStr for Positions {
 
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let mut positions = Self::new();
-        for part in text
-            .split(';')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let (cluster, position) = part.split_once('=').ok_or(InvalidPosition)?;
             positions.add(cluster, position.parse()?);
             if positions.0.len() > CLUSTERS_MAX {

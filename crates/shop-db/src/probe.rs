@@ -43,9 +43,7 @@ pub(crate) struct Answer {
 /// Probes `host` until the cluster is closed.
 pub(crate) async fn run(shared: Arc<Shared>, host: Arc<Host>) {
     let closed = shared.closed.clone();
-    closed
-        .run_until_cancelled(probe_for_ever(&shared, &host))
-        .await;
+    closed.run_until_cancelled(probe_for_ever(&shared, &host)).await;
 }
 
 async fn probe_for_ever(shared: &Shared, host: &Host) {
@@ -118,11 +116,7 @@ async fn ask(connection: &mut PgListener, asked_at: Instant) -> Result<Answer, s
     let (recovering, timeline, lsn, started_unix): (bool, i32, i64, f64) =
         sqlx::query_as(PROBE).fetch_one(connection).await?;
     Ok(Answer {
-        role: if recovering {
-            Role::Replica
-        } else {
-            Role::Primary
-        },
+        role: if recovering { Role::Replica } else { Role::Primary },
         timeline: u32::try_from(timeline).unwrap_or(0),
         lsn: u64::try_from(lsn).unwrap_or(0),
         started_unix,

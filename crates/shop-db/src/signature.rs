@@ -26,10 +26,7 @@ impl PositionKey {
 
     /// The value of a cookie that says: up to `expires_unix`, reads of `cluster` must see `position`.
     pub fn sign(&self, cluster: &str, position: Position, expires_unix: u64) -> String {
-        let code = self
-            .code(cluster, position, expires_unix)
-            .finalize()
-            .into_bytes();
+        let code = self.code(cluster, position, expires_unix).finalize().into_bytes();
         format!(
             "{position}.{expires_unix}.{}",
             URL_SAFE_NO_PAD.encode(&code[..CODE_BYTES])
@@ -102,11 +99,7 @@ mod tests {
             "a longer life"
         );
         let shortened = &value[..value.len() - 4];
-        assert_eq!(
-            key.verify("inventory", shortened, 0),
-            None,
-            "a shorter code"
-        );
+        assert_eq!(key.verify("inventory", shortened, 0), None, "a shorter code");
         for nonsense in ["", ".", "..", "3-1", "3-1.5", "3-1.5.", "3-1.5.!!!"] {
             assert_eq!(key.verify("inventory", nonsense, 0), None, "{nonsense:?}");
         }

@@ -102,10 +102,7 @@ impl Shards {
 
     /// Slots that `cluster` holds, for whoever allocates an id.
     pub fn slots_of<'a>(&'a self, cluster: &Cluster) -> impl Iterator<Item = u16> + 'a {
-        let index = self
-            .clusters
-            .iter()
-            .position(|other| other.name() == cluster.name());
+        let index = self.clusters.iter().position(|other| other.name() == cluster.name());
         (0..SLOTS).filter(move |slot| index == Some(usize::from(self.slots[usize::from(*slot)])))
     }
 }
@@ -124,40 +121,25 @@ pub enum ShardsError {
 fn parse_clusters(variable: &str, text: &str) -> Result<Vec<(String, Vec<String>)>, ConfigError> {
     let mut clusters: BTreeMap<&str, ()> = BTreeMap::new();
     let mut members = Vec::new();
-    for part in text
-        .split(';')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (name, hosts) = part.split_once('=').ok_or_else(|| {
-            ConfigError::invalid(variable, format!("{part:?} is not name=host:port,..."))
-        })?;
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, hosts) = part
+            .split_once('=')
+            .ok_or_else(|| ConfigError::invalid(variable, format!("{part:?} is not name=host:port,...")))?;
         if clusters.insert(name, ()).is_some() {
-            return Err(ConfigError::invalid(
-                variable,
-                format!("{name:?} occurs twice"),
-            ));
+            return Err(ConfigError::invalid(variable, format!("{name:?} occurs twice")));
         }
         members.push((name.to_owned(), parse_hosts(variable, hosts)?));
     }
     if members.is_empty() || members.len() > usize::from(u8::MAX) {
-        return Err(ConfigError::invalid(
-            variable,
-            "must name 1 to 255 clusters",
-        ));
+        return Err(ConfigError::invalid(variable, "must name 1 to 255 clusters"));
     }
     Ok(members)
 }
 
 fn parse_slots(variable: &str, text: &str, names: &[&str]) -> Result<Vec<u8>, ConfigError> {
     let mut slots: Vec<Option<u8>> = vec![None; usize::from(SLOTS)];
-    for part in text
-        .split([',', ';'])
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let malformed =
-            || ConfigError::invalid(variable, format!("{part:?} is not first-last=cluster"));
+    for part in text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty()) {
+        let malformed = || ConfigError::invalid(variable, format!("{part:?} is not first-last=cluster"));
         let (range, name) = part.split_once('=').ok_or_else(malformed)?;
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let first: u16 = first.parse().map_err(|_| malformed())?;
@@ -169,26 +151,17 @@ fn parse_slots(variable: &str, text: &str, names: &[&str]) -> Result<Vec<u8>, Co
             .iter()
             .position(|known| *known == name)
             .and_then(|index| u8::try_from(index).ok())
-            .ok_or_else(|| {
-                ConfigError::invalid(variable, format!("no cluster is called {name:?}"))
-            })?;
+            .ok_or_else(|| ConfigError::invalid(variable, format!("no cluster is called {name:?}")))?;
         for slot in first..=last {
             if slots[usize::from(slot)].replace(index).is_some() {
-                return Err(ConfigError::invalid(
-                    variable,
-                    format!("slot {slot} is given twice"),
-                ));
+                return Err(ConfigError::invalid(variable, format!("slot {slot} is given twice")));
             }
         }
     }
     slots
         .iter()
         .enumerate()
-        .map(|(slot, index)| {
-            index.ok_or_else(|| {
-                ConfigError::invalid(variable, format!("slot {slot} has no cluster"))
-            })
-        })
+        .map(|(slot, index)| index.ok_or_else(|| ConfigError::invalid(variable, format!("slot {slot} has no cluster"))))
         .collect()
 }
 
@@ -227,9 +200,7 @@ mod tests {
             ("9-2=main", "first-last"),
             ("main", "first-last"),
         ] {
-            let message = parse_slots("USERS_SLOTS", bad, &names)
-                .unwrap_err()
-                .to_string();
+            let message = parse_slots("USERS_SLOTS", bad, &names).unwrap_err().to_string();
             assert!(
                 message.starts_with("USERS_SLOTS") && message.contains(because),
                 "{bad}: {message}"

@@ -21,10 +21,7 @@ fn config(database: &FreshDatabase) -> ClusterConfig {
 async fn two_hosts(database: &FreshDatabase) -> (ClusterConfig, FaultyProxy, FaultyProxy) {
     let mut config = config(database);
     let server = config.hosts[0].clone();
-    let (first, second) = (
-        FaultyProxy::start(&server).await,
-        FaultyProxy::start(&server).await,
-    );
+    let (first, second) = (FaultyProxy::start(&server).await, FaultyProxy::start(&server).await);
     config.hosts = vec![first.addr().to_string(), second.addr().to_string()];
     config.set_pool_max(4);
     (config, first, second)
@@ -32,9 +29,7 @@ async fn two_hosts(database: &FreshDatabase) -> (ClusterConfig, FaultyProxy, Fau
 
 async fn answer(cluster: &Cluster) -> Result<i32, DbError> {
     let mut connection = cluster.read(Freshness::Any).await?;
-    Ok(sqlx::query_scalar("select 42")
-        .fetch_one(&mut *connection)
-        .await?)
+    Ok(sqlx::query_scalar("select 42").fetch_one(&mut *connection).await?)
 }
 
 #[tokio::test]
@@ -69,10 +64,7 @@ async fn what_was_committed_is_covered_by_the_position_that_follows_it() {
     while !(after.covers(before) && after != before) && Instant::now() < deadline {
         after = connection.position().await.unwrap();
     }
-    assert!(
-        after.covers(before) && !before.covers(after),
-        "{before} then {after}"
-    );
+    assert!(after.covers(before) && !before.covers(after), "{before} then {after}");
 
     let read = cluster.read(Freshness::After(after)).await.unwrap();
     assert_eq!(read.role(), Role::Primary);
@@ -88,10 +80,7 @@ async fn a_position_of_the_future_is_not_served() {
     let mut config = config(&database);
     config.read_wait = Duration::from_millis(300);
     let cluster = Cluster::connect(config).await.unwrap();
-    wait_until("the host serves", SOON, || async {
-        answer(&cluster).await.is_ok()
-    })
-    .await;
+    wait_until("the host serves", SOON, || async { answer(&cluster).await.is_ok() }).await;
     let future = Position {
         timeline: u32::MAX,
         lsn: 1,
@@ -159,11 +148,7 @@ async fn a_statement_that_was_given_up_does_not_poison_its_connection() {
     let cluster = Cluster::connect(config).await.unwrap();
     let mut connection = cluster.read(Freshness::Any).await.unwrap();
     let slow = sqlx::query("select pg_sleep(3)").execute(&mut *connection);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), slow)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(100), slow).await.is_err());
     drop(connection);
     assert_eq!(answer(&cluster).await.unwrap(), 42);
 }
@@ -177,10 +162,7 @@ async fn reads_and_writes_go_on_when_a_host_freezes() {
         cluster.status().iter().all(|host| host.up)
     })
     .await;
-    assert_eq!(
-        cluster.write().await.unwrap().host(),
-        first.addr().to_string()
-    );
+    assert_eq!(cluster.write().await.unwrap().host(), first.addr().to_string());
 
     // More callers than connections hang on the frozen host.
     let held = cluster.read(Freshness::Any).await.unwrap();
@@ -191,18 +173,12 @@ async fn reads_and_writes_go_on_when_a_host_freezes() {
     .await;
     for _ in 0..20 {
         assert_eq!(answer(&cluster).await.unwrap(), 42);
-        assert_ne!(
-            cluster.write().await.unwrap().host(),
-            first.addr().to_string()
-        );
+        assert_ne!(cluster.write().await.unwrap().host(), first.addr().to_string());
     }
     drop(held);
 
     first.thaw();
-    wait_until("the thawed host is back", SOON, || async {
-        cluster.status()[0].up
-    })
-    .await;
+    wait_until("the thawed host is back", SOON, || async { cluster.status()[0].up }).await;
 }
 
 #[tokio::test]
@@ -222,9 +198,7 @@ async fn a_read_that_its_host_leaves_unanswered_is_run_again_on_another() {
                 sender.send(host.clone()).unwrap();
                 async move {
                     // Long enough that the host freezes in the middle, short enough that its answer would come soon.
-                    sqlx::query("select pg_sleep(0.2)")
-                        .execute(&mut *connection)
-                        .await?;
+                    sqlx::query("select pg_sleep(0.2)").execute(&mut *connection).await?;
                     Ok(host)
                 }
             })
@@ -287,11 +261,9 @@ async fn a_killed_host_is_noticed_by_its_closed_connections() {
     })
     .await;
     first.cut();
-    wait_until(
-        "the cut host is given up",
-        Duration::from_secs(1),
-        || async { !cluster.status()[0].up },
-    )
+    wait_until("the cut host is given up", Duration::from_secs(1), || async {
+        !cluster.status()[0].up
+    })
     .await;
     assert_eq!(answer(&cluster).await.unwrap(), 42);
 }
@@ -306,12 +278,7 @@ async fn a_write_waits_for_the_primary_and_goes_on_when_it_is_back() {
     let cluster = Cluster::connect(config).await.unwrap();
     let waiting = tokio::spawn({
         let cluster = cluster.clone();
-        async move {
-            cluster
-                .write()
-                .await
-                .map(|connection| connection.host().to_owned())
-        }
+        async move { cluster.write().await.map(|connection| connection.host().to_owned()) }
     });
     wait_until("the probe has failed once", SOON, || async {
         cluster.status()[0].role.is_none()
@@ -347,10 +314,7 @@ async fn a_wrong_password_is_told_at_once_and_is_no_outage() {
     let cluster = Cluster::connect(config).await.unwrap();
     answer(&cluster).await.unwrap();
     let error = cluster.write().await.err().unwrap();
-    assert!(
-        matches!(error, DbError::Sqlx(_)) && !error.is_unavailable(),
-        "{error}"
-    );
+    assert!(matches!(error, DbError::Sqlx(_)) && !error.is_unavailable(), "{error}");
 }
 
 #[tokio::test]

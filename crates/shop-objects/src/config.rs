@@ -28,19 +28,11 @@ pub struct ObjectArgs {
     pub objects_region: String,
 
     /// File with the access key's id.
-    #[arg(
-        long,
-        env = "S3_ACCESS_KEY_FILE",
-        required_unless_present = "objects_dir"
-    )]
+    #[arg(long, env = "S3_ACCESS_KEY_FILE", required_unless_present = "objects_dir")]
     pub s3_access_key_file: Option<SecretFile>,
 
     /// File with the secret key.
-    #[arg(
-        long,
-        env = "S3_SECRET_KEY_FILE",
-        required_unless_present = "objects_dir"
-    )]
+    #[arg(long, env = "S3_SECRET_KEY_FILE", required_unless_present = "objects_dir")]
     pub s3_secret_key_file: Option<SecretFile>,
 
     /// A folder to keep objects in, instead of a store; for tests.
@@ -70,9 +62,8 @@ impl ObjectArgs {
             });
         }
         for endpoint in &self.objects_endpoints {
-            let usable = Url::parse(endpoint).is_ok_and(|url| {
-                matches!(url.scheme(), "http" | "https") && url.host_str().is_some()
-            });
+            let usable = Url::parse(endpoint)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
             if !usable {
                 return Err(ObjectError::Config {
                     variable,
@@ -92,13 +83,9 @@ impl ObjectArgs {
     }
 }
 
-fn expose<'a>(
-    file: Option<&'a SecretFile>,
-    variable: &'static str,
-) -> Result<&'a str, ObjectError> {
-    file.map(SecretFile::expose)
-        .ok_or_else(|| ObjectError::Config {
-            variable,
-            reason: "is not set".to_owned(),
-        })
+fn expose<'a>(file: Option<&'a SecretFile>, variable: &'static str) -> Result<&'a str, ObjectError> {
+    file.map(SecretFile::expose).ok_or_else(|| ObjectError::Config {
+        variable,
+        reason: "is not set".to_owned(),
+    })
 }

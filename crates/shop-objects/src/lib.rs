@@ -16,8 +16,8 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ClientOptions, GetOptions, GetResult, ObjectStore, ObjectStoreExt as _,
-    PutOptions, RetryConfig,
+    Attribute, Attributes, ClientOptions, GetOptions, GetResult, ObjectStore, ObjectStoreExt as _, PutOptions,
+    RetryConfig,
 };
 
 pub use config::ObjectArgs;
@@ -137,8 +137,7 @@ impl Objects {
             reason,
         };
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
-        let store = LocalFileSystem::new_with_prefix(folder)
-            .map_err(|error| unusable(error.to_string()))?;
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| unusable(error.to_string()))?;
         let node = Node::without_attributes(folder.display().to_string(), Arc::new(store));
         Ok(Self {
             nodes: Arc::new(Nodes::new(vec![node])),
@@ -146,27 +145,17 @@ impl Objects {
     }
 
     /// Stores an object, in place of one that had the same key.
-    pub async fn put(
-        &self,
-        key: &str,
-        bytes: Bytes,
-        content_type: &str,
-    ) -> Result<(), ObjectError> {
+    pub async fn put(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<(), ObjectError> {
         let path = parse(key)?;
         self.nodes
             .run("put", |node| {
-                let (path, bytes, content_type) =
-                    (path.clone(), bytes.clone(), content_type.to_owned());
+                let (path, bytes, content_type) = (path.clone(), bytes.clone(), content_type.to_owned());
                 async move {
                     let mut options = PutOptions::default();
                     if node.has_attributes() {
-                        options.attributes =
-                            Attributes::from_iter([(Attribute::ContentType, content_type)]);
+                        options.attributes = Attributes::from_iter([(Attribute::ContentType, content_type)]);
                     }
-                    node.store
-                        .put_opts(&path, bytes.into(), options)
-                        .await
-                        .map(|_| ())
+                    node.store.put_opts(&path, bytes.into(), options).await.map(|_| ())
                 }
             })
             .await
@@ -266,21 +255,7 @@ fn guess_type(bytes: &[u8]) -> &'static str {
     match bytes {
         [0xff, 0xd8, 0xff, ..] => "image/jpeg",
         [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => "image/webp",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
         _ => "application/octet-stream",
     }
 }

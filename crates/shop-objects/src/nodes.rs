@@ -50,18 +50,12 @@ impl Node {
     }
 
     fn rests(&self) -> bool {
-        let failed_at = *self
-            .failed_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
         failed_at.is_some_and(|at| at.elapsed() < REST)
     }
 
     fn set_failed(&self, failed: bool) {
-        *self
-            .failed_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = failed.then(Instant::now);
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed.then(Instant::now);
     }
 }
 
@@ -87,11 +81,7 @@ impl Nodes {
     }
 
     /// Runs `request` on a node and, where that may help, on the next ones. Each request starts with another node.
-    pub(crate) async fn run<T, F, Fut>(
-        &self,
-        operation: &'static str,
-        request: F,
-    ) -> Result<T, ObjectError>
+    pub(crate) async fn run<T, F, Fut>(&self, operation: &'static str, request: F) -> Result<T, ObjectError>
     where
         F: Fn(Arc<Node>) -> Fut,
         Fut: Future<Output = Result<T, object_store::Error>>,
@@ -128,8 +118,7 @@ impl Nodes {
                 }
             }
             node.set_failed(true);
-            metrics::counter!("objects_node_failures_total", "node" => node.endpoint.clone())
-                .increment(1);
+            metrics::counter!("objects_node_failures_total", "node" => node.endpoint.clone()).increment(1);
             if Instant::now() >= deadline {
                 break;
             }

@@ -12,10 +12,7 @@ use shop_telemetry::startup::SecretFile;
 
 fn in_folder() -> (Objects, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    (
-        Objects::connect(&ObjectArgs::in_folder(folder.path())).unwrap(),
-        folder,
-    )
+    (Objects::connect(&ObjectArgs::in_folder(folder.path())).unwrap(), folder)
 }
 
 /// A handle to nodes at these addresses.
@@ -45,10 +42,7 @@ async fn node(status: StatusCode, body: &'static str) -> (String, Arc<AtomicUsiz
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route(
-        "/{*path}",
-        get(answer.clone()).put(answer.clone()).delete(answer),
-    );
+    let router = Router::new().route("/{*path}", get(answer.clone()).put(answer.clone()).delete(answer));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (endpoint, requests)
 }
@@ -62,22 +56,10 @@ async fn what_was_stored_comes_back_until_it_is_deleted() {
         .await
         .unwrap();
     let found = objects.get("variants/7/1/w320.jpg").await.unwrap().unwrap();
-    assert_eq!(
-        (found.bytes, found.content_type.as_str()),
-        (jpeg, "image/jpeg")
-    );
-    assert_eq!(
-        objects.list("variants/7").await.unwrap(),
-        ["variants/7/1/w320.jpg"]
-    );
+    assert_eq!((found.bytes, found.content_type.as_str()), (jpeg, "image/jpeg"));
+    assert_eq!(objects.list("variants/7").await.unwrap(), ["variants/7/1/w320.jpg"]);
     objects.delete("variants/7/1/w320.jpg").await.unwrap();
-    assert!(
-        objects
-            .get("variants/7/1/w320.jpg")
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(objects.get("variants/7/1/w320.jpg").await.unwrap().is_none());
     objects.delete("variants/7/1/w320.jpg").await.unwrap();
 }
 
@@ -100,11 +82,7 @@ async fn the_next_node_answers_for_one_that_fails() {
     for _ in 0..12 {
         let found = objects.get("originals/1").await.unwrap().unwrap();
         assert_eq!(
-            (
-                &found.bytes[..],
-                found.content_type.as_str(),
-                found.etag.as_deref()
-            ),
+            (&found.bytes[..], found.content_type.as_str(), found.etag.as_deref()),
             (&b"picture"[..], "image/jpeg", Some("e"))
         );
         objects
@@ -124,18 +102,12 @@ async fn what_is_missing_on_one_node_is_not_looked_for_on_the_others() {
     let (other, asked_other) = node(StatusCode::NOT_FOUND, "").await;
     let objects = on_nodes(vec![empty, other]);
     assert!(objects.get("originals/1").await.unwrap().is_none());
-    assert_eq!(
-        asked.load(Ordering::Relaxed) + asked_other.load(Ordering::Relaxed),
-        1
-    );
+    assert_eq!(asked.load(Ordering::Relaxed) + asked_other.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
 async fn with_all_nodes_down_the_store_is_unavailable() {
-    let objects = on_nodes(vec![
-        "http://127.0.0.1:1".to_owned(),
-        "http://127.0.0.1:2".to_owned(),
-    ]);
+    let objects = on_nodes(vec!["http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned()]);
     let error = objects.get("originals/1").await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
 }
@@ -148,8 +120,5 @@ fn an_endpoint_that_is_no_address_is_refused_by_name() {
         ..ObjectArgs::in_folder("")
     };
     let error = Objects::connect(&args).unwrap_err();
-    assert!(
-        error.to_string().starts_with("OBJECTS_ENDPOINTS"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("OBJECTS_ENDPOINTS"), "{error}");
 }

@@ -57,13 +57,8 @@ pub enum Outcome {
 impl Queue {
     /// Consumes `queue` until `shutdown`, over any number of lost connections. Up to `prefetch` handlers run at once, all
     /// in this task. Returns when the running handlers are done, or have had their time.
-    pub async fn consume<M, H, Fut>(
-        &self,
-        queue: &str,
-        prefetch: u16,
-        shutdown: CancellationToken,
-        handler: H,
-    ) where
+    pub async fn consume<M, H, Fut>(&self, queue: &str, prefetch: u16, shutdown: CancellationToken, handler: H)
+    where
         M: Message,
         H: Fn(Delivered<M>) -> Fut,
         Fut: Future<Output = Outcome>,
@@ -89,27 +84,16 @@ impl Queue {
                 }
             }
             drop(link);
-            if shutdown
-                .run_until_cancelled(sleep(RESTART_PAUSE))
-                .await
-                .is_none()
-            {
+            if shutdown.run_until_cancelled(sleep(RESTART_PAUSE)).await.is_none() {
                 return;
             }
         }
     }
 }
 
-async fn start(
-    link: &Link,
-    names: &Names,
-    queue: &str,
-    prefetch: u16,
-) -> Result<Consumer, lapin::Error> {
+async fn start(link: &Link, names: &Names, queue: &str, prefetch: u16) -> Result<Consumer, lapin::Error> {
     let channel = link.channel().await?;
-    channel
-        .basic_qos(prefetch, BasicQosOptions::default())
-        .await?;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
     channel
         .basic_consume(
             names.queue(queue).into(),
@@ -121,12 +105,8 @@ async fn start(
 }
 
 /// Handles deliveries until the consumer ends or `shutdown`.
-async fn drive<M, H, Fut>(
-    queue: &str,
-    mut consumer: Consumer,
-    shutdown: &CancellationToken,
-    handler: &H,
-) where
+async fn drive<M, H, Fut>(queue: &str, mut consumer: Consumer, shutdown: &CancellationToken, handler: &H)
+where
     M: Message,
     H: Fn(Delivered<M>) -> Fut,
     Fut: Future<Output = Outcome>,
@@ -148,10 +128,7 @@ async fn drive<M, H, Fut>(
         }
     }
     // What was fetched but not begun goes back to the queue when the consumer, and with it the channel, is dropped.
-    let drained = timeout(DRAIN_TIMEOUT, async {
-        while running.next().await.is_some() {}
-    })
-    .await;
+    let drained = timeout(DRAIN_TIMEOUT, async { while running.next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(
             queue.name = queue,
@@ -196,10 +173,7 @@ where
                 Outcome::Retry
             }
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "Refused a message"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "Refused a message");
                 Outcome::Dead
             }
         }
@@ -213,18 +187,10 @@ where
 async fn settle(queue: &str, delivery: &Delivery, outcome: Outcome, deliveries_before: u32) {
     let settled = match outcome {
         Outcome::Done => delivery.acker.ack(BasicAckOptions::default()).await,
-        Outcome::Dead => {
-            delivery
-                .acker
-                .reject(BasicRejectOptions { requeue: false })
-                .await
-        }
+        Outcome::Dead => delivery.acker.reject(BasicRejectOptions { requeue: false }).await,
         Outcome::Retry => {
             sleep(retry_pause(deliveries_before)).await;
-            delivery
-                .acker
-                .reject(BasicRejectOptions { requeue: true })
-                .await
+            delivery.acker.reject(BasicRejectOptions { requeue: true }).await
         }
     };
     match settled {

@@ -90,12 +90,8 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_nonsense() {
-        let newer =
-            br#"{"v":2,"id":"00000000-0000-0000-0000-000000000005","body":{"anything":[]}}"#;
-        assert!(matches!(
-            decode::<PhotoProcess>(newer),
-            Err(Unreadable::TooNew(2))
-        ));
+        let newer = br#"{"v":2,"id":"00000000-0000-0000-0000-000000000005","body":{"anything":[]}}"#;
+        assert!(matches!(decode::<PhotoProcess>(newer), Err(Unreadable::TooNew(2))));
         for nonsense in [&b""[..], b"{}", b"\xff", br#"{"v":1,"id":"x","body":{}}"#] {
             assert!(matches!(
                 decode::<PhotoProcess>(nonsense),

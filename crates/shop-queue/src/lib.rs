@@ -55,12 +55,7 @@ impl Queue {
         let names = Names::new(&options.prefix);
         let stop = CancellationToken::new();
         let (sender, link) = watch::channel(None);
-        tokio::spawn(link::keep_connected(
-            args,
-            names.clone(),
-            sender,
-            stop.clone(),
-        ));
+        tokio::spawn(link::keep_connected(args, names.clone(), sender, stop.clone()));
         Self {
             names,
             link,

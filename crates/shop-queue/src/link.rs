@@ -45,20 +45,14 @@ impl Link {
         self.broken.notify_one();
     }
 
-    async fn open(
-        args: &QueueArgs,
-        node: &BrokerNode,
-        names: &Names,
-    ) -> Result<Self, lapin::Error> {
+    async fn open(args: &QueueArgs, node: &BrokerNode, names: &Names) -> Result<Self, lapin::Error> {
         let properties = ConnectionProperties::default().with_connection_name("shop".into());
         let connection = Connection::connect_uri(args.uri(node), properties).await?;
         let setup = connection.create_channel().await?;
         topology::declare(&setup, names).await?;
         setup.close(200, "done".into()).await?;
         let publisher = connection.create_channel().await?;
-        publisher
-            .confirm_select(ConfirmSelectOptions::default())
-            .await?;
+        publisher.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self {
             connection,
             publisher,
@@ -81,11 +75,7 @@ impl Link {
 
     async fn close(&self) {
         // A broken or frozen connection can't be closed in good form; its sockets go with the last reference.
-        let _ = timeout(
-            Duration::from_secs(1),
-            self.connection.close(200, "closed".into()),
-        )
-        .await;
+        let _ = timeout(Duration::from_secs(1), self.connection.close(200, "closed".into())).await;
     }
 }
 
@@ -108,10 +98,7 @@ pub(crate) async fn keep_connected(
                 connected.set(1.0);
                 let link = Arc::new(link);
                 sender.send_replace(Some(Arc::clone(&link)));
-                let stopped = stop
-                    .run_until_cancelled(link.until_broken())
-                    .await
-                    .is_none();
+                let stopped = stop.run_until_cancelled(link.until_broken()).await.is_none();
                 sender.send_replace(None);
                 link.close().await;
                 if stopped {
@@ -163,9 +150,6 @@ pub(crate) async fn next_link(
         (Some(_), None) => true,
         (None, _) => false,
     };
-    let found = receiver
-        .wait_for(is_new)
-        .await
-        .map_err(|_| QueueError::Disconnected)?;
+    let found = receiver.wait_for(is_new).await.map_err(|_| QueueError::Disconnected)?;
     found.clone().ok_or(QueueError::Disconnected)
 }

@@ -54,9 +54,7 @@ impl Queue {
     /// connection broke is published again on the next one, under the same id.
     pub async fn publish<M: Message>(&self, id: Uuid, message: &M) -> Result<(), PublishError> {
         let started = Instant::now();
-        let outcome = self
-            .publish_within(started + PUBLISH_TIMEOUT, id, message)
-            .await;
+        let outcome = self.publish_within(started + PUBLISH_TIMEOUT, id, message).await;
         let result = match &outcome {
             Ok(()) => "confirmed",
             Err(PublishError::Refused | PublishError::Unroutable) => "refused",
@@ -67,12 +65,7 @@ impl Queue {
         outcome
     }
 
-    async fn publish_within<M: Message>(
-        &self,
-        deadline: Instant,
-        id: Uuid,
-        message: &M,
-    ) -> Result<(), PublishError> {
+    async fn publish_within<M: Message>(&self, deadline: Instant, id: Uuid, message: &M) -> Result<(), PublishError> {
         let body = envelope::encode(id, message)?;
         let properties = properties::<M>(id);
         let _place = match timeout_at(deadline, self.publishes.acquire()).await {
@@ -103,25 +96,14 @@ impl Queue {
         }
     }
 
-    async fn publish_on<M: Message>(
-        &self,
-        link: &Link,
-        body: &[u8],
-        properties: BasicProperties,
-    ) -> Attempt {
+    async fn publish_on<M: Message>(&self, link: &Link, body: &[u8], properties: BasicProperties) -> Attempt {
         let options = BasicPublishOptions {
             mandatory: M::MUST_BE_ROUTED,
             ..Default::default()
         };
         let sent = link
             .publisher
-            .basic_publish(
-                self.names.events().into(),
-                M::KEY.into(),
-                options,
-                body,
-                properties,
-            )
+            .basic_publish(self.names.events().into(), M::KEY.into(), options, body, properties)
             .await;
         let confirmation = match sent {
             Ok(confirmation) => confirmation.await,
@@ -143,9 +125,7 @@ fn properties<M: Message>(id: Uuid) -> BasicProperties {
     for (name, value) in shop_telemetry::propagation::inject() {
         headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     BasicProperties::default()
         .with_message_id(id.to_string().into())
         .with_type(M::KEY.into())

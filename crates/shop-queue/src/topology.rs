@@ -1,8 +1,7 @@
 //! Exchanges and queues. Declared at every connection: what exists already stays as it is.
 
 use lapin::options::{
-    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, ExchangeKind};
@@ -53,24 +52,14 @@ pub(crate) async fn declare(channel: &Channel, names: &Names) -> Result<(), lapi
     };
     for exchange in [names.events(), names.dead()] {
         channel
-            .exchange_declare(
-                exchange.into(),
-                ExchangeKind::Topic,
-                durable,
-                FieldTable::default(),
-            )
+            .exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default())
             .await?;
     }
     for key in QUEUES {
         let dead = format!("{key}.dead");
         declare_queue(channel, &names.queue(&dead), dead_letter_arguments()).await?;
         bind(channel, &names.queue(&dead), &names.dead(), &dead).await?;
-        declare_queue(
-            channel,
-            &names.queue(key),
-            work_arguments(&names.dead(), &dead),
-        )
-        .await?;
+        declare_queue(channel, &names.queue(key), work_arguments(&names.dead(), &dead)).await?;
         bind(channel, &names.queue(key), &names.events(), key).await?;
     }
     Ok(())
@@ -93,27 +82,16 @@ pub(crate) async fn delete(channel: &Channel, names: &Names) -> Result<(), lapin
     Ok(())
 }
 
-async fn declare_queue(
-    channel: &Channel,
-    queue: &str,
-    arguments: FieldTable,
-) -> Result<(), lapin::Error> {
+async fn declare_queue(channel: &Channel, queue: &str, arguments: FieldTable) -> Result<(), lapin::Error> {
     let durable = QueueDeclareOptions {
         durable: true,
         ..Default::default()
     };
-    channel
-        .queue_declare(queue.into(), durable, arguments)
-        .await?;
+    channel.queue_declare(queue.into(), durable, arguments).await?;
     Ok(())
 }
 
-async fn bind(
-    channel: &Channel,
-    queue: &str,
-    exchange: &str,
-    key: &str,
-) -> Result<(), lapin::Error> {
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), lapin::Error> {
     channel
         .queue_bind(
             queue.into(),
@@ -129,10 +107,7 @@ async fn bind(
 /// only with `reject-publish`.
 fn work_arguments(dead_exchange: &str, dead_key: &str) -> FieldTable {
     let mut arguments = dead_letter_arguments();
-    arguments.insert(
-        "x-delivery-limit".into(),
-        AMQPValue::LongInt(DELIVERY_LIMIT),
-    );
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
     arguments.insert("x-dead-letter-exchange".into(), text(dead_exchange));
     arguments.insert("x-dead-letter-routing-key".into(), text(dead_key));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));

@@ -29,18 +29,12 @@ impl Own {
             prefix: format!("{}.", unique("test")),
         };
         let queue = Queue::connect(args, options).await;
-        wait_until("the broker is connected", SOON, || async {
-            queue.connected()
-        })
-        .await;
+        wait_until("the broker is connected", SOON, || async { queue.connected() }).await;
         Self { queue, proxy }
     }
 
     async fn finish(self) {
-        wait_until("the broker is connected", SOON, || async {
-            self.queue.connected()
-        })
-        .await;
+        wait_until("the broker is connected", SOON, || async { self.queue.connected() }).await;
         self.queue.delete_topology().await.unwrap();
     }
 
@@ -66,20 +60,15 @@ async fn consume_until(
 ) -> Vec<Delivered<PhotoProcess>> {
     let seen = Mutex::new(Vec::new());
     let shutdown = CancellationToken::new();
-    let consuming = queue.consume(
-        QUEUE,
-        4,
-        shutdown.clone(),
-        |delivered: Delivered<PhotoProcess>| {
-            let outcome = decide(&delivered);
-            let mut seen = seen.lock().unwrap();
-            seen.push(delivered);
-            if until(&seen) {
-                shutdown.cancel();
-            }
-            std::future::ready(outcome)
-        },
-    );
+    let consuming = queue.consume(QUEUE, 4, shutdown.clone(), |delivered: Delivered<PhotoProcess>| {
+        let outcome = decide(&delivered);
+        let mut seen = seen.lock().unwrap();
+        seen.push(delivered);
+        if until(&seen) {
+            shutdown.cancel();
+        }
+        std::future::ready(outcome)
+    });
     tokio::time::timeout(SOON, consuming)
         .await
         .expect("enough messages came");
@@ -96,10 +85,7 @@ async fn a_message_arrives_once_and_is_gone_when_it_is_done() {
         (seen[0].id, &seen[0].message, seen[0].deliveries_before),
         (id, &message(7), 0)
     );
-    wait_until("the queue is empty", SOON, || async {
-        own.depth(QUEUE).await == 0
-    })
-    .await;
+    wait_until("the queue is empty", SOON, || async { own.depth(QUEUE).await == 0 }).await;
     assert_eq!(own.depth(DEAD).await, 0);
     own.finish().await;
 }
@@ -107,36 +93,21 @@ async fn a_message_arrives_once_and_is_gone_when_it_is_done() {
 #[tokio::test]
 async fn a_dead_message_goes_to_the_dead_letters_at_once() {
     let own = Own::connect().await;
-    own.queue
-        .publish(Uuid::new_v4(), &message(7))
-        .await
-        .unwrap();
+    own.queue.publish(Uuid::new_v4(), &message(7)).await.unwrap();
     consume_until(&own.queue, |_| Outcome::Dead, |seen| !seen.is_empty()).await;
-    wait_until("the dead letter arrives", SOON, || async {
-        own.depth(DEAD).await == 1
-    })
-    .await;
+    wait_until("the dead letter arrives", SOON, || async { own.depth(DEAD).await == 1 }).await;
     own.finish().await;
 }
 
 #[tokio::test]
 async fn a_message_that_fails_again_and_again_ends_in_the_dead_letters() {
     let own = Own::connect().await;
-    own.queue
-        .publish(Uuid::new_v4(), &message(7))
-        .await
-        .unwrap();
+    own.queue.publish(Uuid::new_v4(), &message(7)).await.unwrap();
     // The first delivery and five more.
     let seen = consume_until(&own.queue, |_| Outcome::Retry, |seen| seen.len() == 6).await;
-    let before: Vec<u32> = seen
-        .iter()
-        .map(|delivered| delivered.deliveries_before)
-        .collect();
+    let before: Vec<u32> = seen.iter().map(|delivered| delivered.deliveries_before).collect();
     assert_eq!(before, [0, 1, 2, 3, 4, 5]);
-    wait_until("the dead letter arrives", SOON, || async {
-        own.depth(DEAD).await == 1
-    })
-    .await;
+    wait_until("the dead letter arrives", SOON, || async { own.depth(DEAD).await == 1 }).await;
     own.finish().await;
 }
 
@@ -159,11 +130,7 @@ async fn work_that_no_queue_takes_is_an_error_and_news_is_not() {
         lines: Vec::new(),
     };
     own.queue.publish(Uuid::new_v4(), &news).await.unwrap();
-    let error = own
-        .queue
-        .publish(Uuid::new_v4(), &Orphan {})
-        .await
-        .unwrap_err();
+    let error = own.queue.publish(Uuid::new_v4(), &Orphan {}).await.unwrap_err();
     assert!(matches!(error, PublishError::Unroutable), "{error}");
     own.finish().await;
 }
@@ -172,10 +139,7 @@ async fn work_that_no_queue_takes_is_an_error_and_news_is_not() {
 async fn exchanges_and_queues_that_were_lost_are_made_again() {
     let own = Own::connect().await;
     own.queue.delete_topology().await.unwrap();
-    own.queue
-        .publish(Uuid::new_v4(), &message(7))
-        .await
-        .unwrap();
+    own.queue.publish(Uuid::new_v4(), &message(7)).await.unwrap();
     wait_until("the message is in its queue", SOON, || async {
         own.depth(QUEUE).await == 1
     })
@@ -186,15 +150,9 @@ async fn exchanges_and_queues_that_were_lost_are_made_again() {
 #[tokio::test]
 async fn publishing_and_consuming_go_on_after_the_connection_was_lost() {
     let own = Own::connect().await;
-    own.queue
-        .publish(Uuid::new_v4(), &message(1))
-        .await
-        .unwrap();
+    own.queue.publish(Uuid::new_v4(), &message(1)).await.unwrap();
     own.proxy.cut();
-    wait_until("the loss is noticed", SOON, || async {
-        !own.queue.connected()
-    })
-    .await;
+    wait_until("the loss is noticed", SOON, || async { !own.queue.connected() }).await;
     let late = tokio::spawn({
         let queue = own.queue.clone();
         async move { queue.publish(Uuid::new_v4(), &message(2)).await }
@@ -205,10 +163,9 @@ async fn publishing_and_consuming_go_on_after_the_connection_was_lost() {
         &own.queue,
         |_| Outcome::Done,
         |seen| {
-            [1, 2].iter().all(|id| {
-                seen.iter()
-                    .any(|delivered| delivered.message.photo_id == *id)
-            })
+            [1, 2]
+                .iter()
+                .all(|id| seen.iter().any(|delivered| delivered.message.photo_id == *id))
         },
     )
     .await;
@@ -225,33 +182,19 @@ async fn a_consumer_resumes_by_itself() {
         let (queue, shutdown) = (own.queue.clone(), shutdown.clone());
         async move {
             queue
-                .consume(
-                    QUEUE,
-                    2,
-                    shutdown,
-                    move |delivered: Delivered<PhotoProcess>| {
-                        sender.send(delivered.message.photo_id).unwrap();
-                        std::future::ready(Outcome::Done)
-                    },
-                )
+                .consume(QUEUE, 2, shutdown, move |delivered: Delivered<PhotoProcess>| {
+                    sender.send(delivered.message.photo_id).unwrap();
+                    std::future::ready(Outcome::Done)
+                })
                 .await;
         }
     });
-    own.queue
-        .publish(Uuid::new_v4(), &message(1))
-        .await
-        .unwrap();
+    own.queue.publish(Uuid::new_v4(), &message(1)).await.unwrap();
     assert_eq!(arrived.recv().await, Some(1));
     own.proxy.cut();
-    wait_until("the loss is noticed", SOON, || async {
-        !own.queue.connected()
-    })
-    .await;
+    wait_until("the loss is noticed", SOON, || async { !own.queue.connected() }).await;
     own.proxy.thaw();
-    own.queue
-        .publish(Uuid::new_v4(), &message(2))
-        .await
-        .unwrap();
+    own.queue.publish(Uuid::new_v4(), &message(2)).await.unwrap();
     // The first may come once more, if its acknowledgement was lost.
     let second = async { while arrived.recv().await != Some(2) {} };
     tokio::time::timeout(SOON, second)

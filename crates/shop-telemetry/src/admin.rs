@@ -24,10 +24,7 @@ pub fn router() -> Router {
 
 /// All metrics in Prometheus's text format; empty if [`crate::init`] was not called.
 pub fn render_metrics() -> String {
-    METRICS
-        .get()
-        .map(PrometheusHandle::render)
-        .unwrap_or_default()
+    METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
 async fn metrics() -> impl IntoResponse {

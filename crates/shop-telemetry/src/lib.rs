@@ -56,8 +56,7 @@ pub fn init(service: &'static str) -> Guard {
     let tracers = tracer_provider(service);
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
 
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let traces = tracing_opentelemetry::layer()
         .with_tracer(tracers.tracer(service))
         // Entering a span must not start it: its parent arrives with the headers, which are read inside of it.
@@ -81,10 +80,7 @@ pub fn init(service: &'static str) -> Guard {
 /// The name of this process among its kind, as logs show it: `INSTANCE`, else the host name, unless
 /// [`set_instance`] has said better.
 pub fn instance() -> String {
-    instance_cell()
-        .read()
-        .map(|name| name.clone())
-        .unwrap_or_default()
+    instance_cell().read().map(|name| name.clone()).unwrap_or_default()
 }
 
 /// Names this process in the logs, once it knows what it is called.
@@ -96,9 +92,7 @@ pub fn set_instance(name: &str) {
 
 fn instance_cell() -> &'static RwLock<String> {
     INSTANCE.get_or_init(|| {
-        let explicit = std::env::var("INSTANCE")
-            .ok()
-            .filter(|name| !name.is_empty());
+        let explicit = std::env::var("INSTANCE").ok().filter(|name| !name.is_empty());
         let name = explicit
             .or_else(|| std::env::var("HOSTNAME").ok())
             .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
@@ -116,10 +110,7 @@ fn tracer_provider(service: &'static str) -> SdkTracerProvider {
     if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_none() {
         return builder.build();
     }
-    match opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .build()
-    {
+    match opentelemetry_otlp::SpanExporter::builder().with_http().build() {
         Ok(exporter) => builder.with_batch_exporter(exporter).build(),
         Err(error) => {
             eprintln!("traces are not exported: {error}");
@@ -130,10 +121,7 @@ fn tracer_provider(service: &'static str) -> SdkTracerProvider {
 
 fn install_metrics() {
     let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(
-            Matcher::Suffix("_seconds".to_owned()),
-            LATENCY_BUCKETS_SECONDS,
-        )
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS_SECONDS)
         .and_then(PrometheusBuilder::install_recorder);
     match recorder {
         Ok(handle) => {
@@ -159,10 +147,7 @@ fn install_metrics() {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("panic without a message");
-        let location = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "Panicked: {message}");
     }));
 }

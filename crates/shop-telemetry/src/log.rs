@@ -71,15 +71,10 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for JsonLines {
         let metadata = event.metadata();
 
         let mut line = Map::new();
-        let now = OffsetDateTime::now_utc()
-            .format(&Rfc3339)
-            .unwrap_or_default();
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         line.insert("ts".to_owned(), Value::String(now));
         line.insert("level".to_owned(), metadata.level().as_str().into());
-        line.insert(
-            "msg".to_owned(),
-            own.0.remove("message").unwrap_or_else(|| "".into()),
-        );
+        line.insert("msg".to_owned(), own.0.remove("message").unwrap_or_else(|| "".into()));
         line.insert("service".to_owned(), self.service.into());
         line.insert("instance".to_owned(), crate::instance().into());
 

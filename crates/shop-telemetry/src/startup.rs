@@ -26,14 +26,7 @@ const SECRET_BYTES_MAX: u64 = 16 * 1024;
 pub fn parse_or_exit<T: clap::Parser>() -> T {
     match T::try_parse() {
         Ok(arguments) => arguments,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            error.exit()
-        }
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
         Err(error) => {
             let variables = variables_of::<T>(&error);
             let mut message = error.to_string();
@@ -53,10 +46,8 @@ pub fn exit_config(error: impl fmt::Display) -> ! {
 
 /// Completes at the first SIGTERM or SIGINT.
 pub async fn shutdown_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("Signals can't be listened for: only SIGKILL stops this process");
         return std::future::pending().await;
     };
@@ -119,16 +110,12 @@ impl FromStr for SecretFile {
         };
         let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
         if bytes > SECRET_BYTES_MAX {
-            return Err(SecretFileError::TooLong {
-                path: path.to_owned(),
-            });
+            return Err(SecretFileError::TooLong { path: path.to_owned() });
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let secret = text.trim();
         if secret.is_empty() {
-            return Err(SecretFileError::Empty {
-                path: path.to_owned(),
-            });
+            return Err(SecretFileError::Empty { path: path.to_owned() });
         }
         Ok(Self(secret.to_owned().into()))
     }
@@ -225,20 +212,12 @@ mod tests {
     #[test]
     fn a_bad_value_is_reported_with_its_environment_variable() {
         use clap::Parser as _;
-        let error =
-            Arguments::try_parse_from(["x", "--port", "many", "--password-file", "/dev/null"])
-                .unwrap_err();
-        assert_eq!(
-            variables_of::<Arguments>(&error),
-            ["TELEMETRY_TEST_SOME_PORT"]
-        );
+        let error = Arguments::try_parse_from(["x", "--port", "many", "--password-file", "/dev/null"]).unwrap_err();
+        assert_eq!(variables_of::<Arguments>(&error), ["TELEMETRY_TEST_SOME_PORT"]);
         let error = Arguments::try_parse_from(["x"]).unwrap_err();
         assert_eq!(
             variables_of::<Arguments>(&error),
-            [
-                "TELEMETRY_TEST_SOME_PORT",
-                "TELEMETRY_TEST_SOME_PASSWORD_FILE"
-            ]
+            ["TELEMETRY_TEST_SOME_PORT", "TELEMETRY_TEST_SOME_PASSWORD_FILE"]
         );
     }
 
@@ -270,9 +249,6 @@ mod tests {
         assert_eq!(status_of(loopback(addr), "/livez").await.unwrap(), 200);
         let success = format!("{:?}", ExitCode::SUCCESS);
         assert_eq!(format!("{:?}", health_check(addr, "/livez").await), success);
-        assert_ne!(
-            format!("{:?}", health_check(addr, "/nothing").await),
-            success
-        );
+        assert_ne!(format!("{:?}", health_check(addr, "/nothing").await), success);
     }
 }

@@ -41,11 +41,7 @@ pub fn record(name: &'static str, desc: impl Into<String>, elapsed: Duration) {
     let _ = HOPS.try_with(|hops| {
         let mut hops = hops.borrow_mut();
         if hops.len() < HOPS_MAX {
-            hops.push(Hop {
-                name,
-                desc,
-                elapsed,
-            });
+            hops.push(Hop { name, desc, elapsed });
         }
     });
 }
@@ -67,10 +63,7 @@ mod tests {
         })
         .await;
         assert_eq!(answer, 7);
-        let names: Vec<_> = hops
-            .iter()
-            .map(|hop| (hop.name, hop.desc.as_str()))
-            .collect();
+        let names: Vec<_> = hops.iter().map(|hop| (hop.name, hop.desc.as_str())).collect();
         assert_eq!(names, [("cache", "miss"), ("db", "postgres-1 primary")]);
     }
 

@@ -14,6 +14,9 @@ const AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// Removing what others left behind takes no longer; the next test goes on with it.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a test waits for its database to be gone.
+const REMOVAL_WAIT: Duration = Duration::from_secs(1);
+
 /// A database that is removed after this is dropped, at the latest by a later run.
 pub struct FreshDatabase {
     name: String,
@@ -27,9 +30,7 @@ impl FreshDatabase {
         let name = unique(&format!("{PREFIX}{}", now_unix()));
         let mut admin = PgConnection::connect(&server)
             .await
-            .unwrap_or_else(|error| {
-                panic!("no database at DATABASE_URL ({error}): is the testbed up?")
-            });
+            .unwrap_or_else(|error| panic!("no database at DATABASE_URL ({error}): is the testbed up?"));
         static SWEPT: OnceCell<()> = OnceCell::const_new();
         SWEPT
             .get_or_init(|| async {
@@ -41,9 +42,7 @@ impl FreshDatabase {
             .execute(AssertSqlSafe(format!("create database {name}")))
             .await
             .expect("a new database");
-        let (base, _) = server
-            .rsplit_once('/')
-            .expect("DATABASE_URL ends in a database's name");
+        let (base, _) = server.rsplit_once('/').expect("DATABASE_URL ends in a database's name");
         Self {
             url: format!("{base}/{name}"),
             name,
@@ -54,10 +53,7 @@ impl FreshDatabase {
     pub async fn migrated(migrations: &Migrator) -> Self {
         let database = Self::empty().await;
         let mut connection = database.connect().await;
-        migrations
-            .run(&mut connection)
-            .await
-            .expect("the migrations run");
+        migrations.run(&mut connection).await.expect("the migrations run");
         database
     }
 
@@ -85,15 +81,16 @@ const PREFIX: &str = "test_at_";
 impl Drop for FreshDatabase {
     fn drop(&mut self) {
         let name = self.name.clone();
-        // In a thread that nobody waits for: the test's connections end only when its runtime goes on or is gone, and the
-        // server removes no database while somebody is in the middle of logging in.
+        let (sender, removed) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(remove(&name))?;
+            let _ = sender.send(());
             anyhow::Ok(())
         });
+        // Waiting longer might be in vain: the server removes no database while somebody is in the middle of logging in,
+        // and this test's connections can't go on while its runtime is held up here.
+        let _ = removed.recv_timeout(REMOVAL_WAIT);
     }
 }
 
@@ -107,11 +104,10 @@ async fn remove(name: &str) -> sqlx::Result<()> {
 /// Removes what earlier runs have left behind.
 async fn sweep() -> sqlx::Result<()> {
     let mut admin = PgConnection::connect(&database_url()).await?;
-    let names: Vec<String> =
-        sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)")
-            .bind(PREFIX)
-            .fetch_all(&mut admin)
-            .await?;
+    let names: Vec<String> = sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)")
+        .bind(PREFIX)
+        .fetch_all(&mut admin)
+        .await?;
     for name in names {
         let made_unix = name[PREFIX.len()..]
             .split('_')

@@ -37,11 +37,7 @@ impl FaultyProxy {
                 tokio::spawn(pass(client, upstream.clone(), seen.subscribe()));
             }
         });
-        Self {
-            addr,
-            weather,
-            task,
-        }
+        Self { addr, weather, task }
     }
 
     /// Where to connect to.

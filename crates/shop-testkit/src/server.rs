@@ -20,9 +20,7 @@ impl TestServer {
         let (listener, addr) = Self::listener().await;
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move {
-            axum::serve(listener, service)
-                .await
-                .expect("the test's server serves");
+            axum::serve(listener, service).await.expect("the test's server serves");
         });
         Self {
             addr,
@@ -105,12 +103,7 @@ mod tests {
                 }),
             );
         let server = TestServer::serve(router).await;
-        let entered = server
-            .client
-            .get(server.url("/enter"))
-            .send()
-            .await
-            .unwrap();
+        let entered = server.client.get(server.url("/enter")).send().await.unwrap();
         assert_eq!(entered.status().as_u16(), 303);
         let cookie = server
             .client

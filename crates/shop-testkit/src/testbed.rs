@@ -32,8 +32,6 @@ pub fn unique(stem: &str) -> String {
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
-        panic!(
-            "{name} is not set: run `scripts/testbed up` and then `eval \"$(scripts/testbed env)\"`"
-        )
+        panic!("{name} is not set: run `scripts/testbed up` and then `eval \"$(scripts/testbed env)\"`")
     })
 }

@@ -18,18 +18,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const REPLAY_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a replica has replayed.
-const REPLAY_POSITION: &str =
-    "select (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0'::pg_lsn)::bigint";
+const REPLAY_POSITION: &str = "select (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0'::pg_lsn)::bigint";
 
 /// How often a read is run again because its host was lost.
 const RERUNS_MAX: usize = 2;
 
 /// Runs `work` on one host and, where that is lost meanwhile, on others.
-pub(super) async fn run<T, F, Fut>(
-    shared: &Shared,
-    freshness: Freshness,
-    work: F,
-) -> Result<T, DbError>
+pub(super) async fn run<T, F, Fut>(shared: &Shared, freshness: Freshness, work: F) -> Result<T, DbError>
 where
     F: Fn(ReadConn) -> Fut,
     Fut: Future<Output = Result<T, DbError>>,
@@ -60,11 +55,7 @@ where
 }
 
 /// A connection, preferably not to one of the hosts that were `lost`.
-pub(super) async fn connection(
-    shared: &Shared,
-    freshness: Freshness,
-    lost: &[Arc<Host>],
-) -> Result<ReadConn, DbError> {
+pub(super) async fn connection(shared: &Shared, freshness: Freshness, lost: &[Arc<Host>]) -> Result<ReadConn, DbError> {
     let since = Instant::now();
     let deadline = since + shared.config.read_wait;
     let mut changes = shared.changes.subscribe();
@@ -120,29 +111,19 @@ impl Attempt<'_> {
     }
 
     /// A replica that may serve the read at once; or one that may in a moment, which is yet to be checked.
-    fn next_replica(
-        &self,
-        freshness: Freshness,
-        failed: &[&Arc<Host>],
-    ) -> Option<(&Arc<Host>, Option<Position>)> {
+    fn next_replica(&self, freshness: Freshness, failed: &[&Arc<Host>]) -> Option<(&Arc<Host>, Option<Position>)> {
         let after = match freshness {
             Freshness::Primary => return None,
             Freshness::Any => {
-                return self
-                    .shared
-                    .replica(failed, |_| true)
-                    .map(|host| (host, None));
+                return self.shared.replica(failed, |_| true).map(|host| (host, None));
             }
             Freshness::After(after) => after,
         };
         let there = self.shared.replica(failed, |view| {
-            view.position()
-                .is_some_and(|position| position.covers(after))
+            view.position().is_some_and(|position| position.covers(after))
         });
         there.map(|host| (host, None)).or_else(|| {
-            let close = self
-                .shared
-                .replica(failed, |view| view.timeline >= after.timeline);
+            let close = self.shared.replica(failed, |view| view.timeline >= after.timeline);
             close.map(|host| (host, Some(after)))
         })
     }
@@ -198,13 +179,7 @@ impl Attempt<'_> {
         fallback: Option<OwnedSemaphorePermit>,
     ) -> Result<ReadConn, AcquireError> {
         let pooled = host.pool(Purpose::Read).acquire(self.deadline).await?;
-        Ok(ReadConn::new(
-            pooled,
-            Arc::clone(host),
-            role,
-            self.since,
-            fallback,
-        ))
+        Ok(ReadConn::new(pooled, Arc::clone(host), role, self.since, fallback))
     }
 
     /// Looks again and again, for a moment, whether the replica has replayed up to `position`.
