@@ -114,13 +114,7 @@ impl Checkout {
     /// Failures in a row after which a holder leaves its order to recovery.
     const FAILURES_MAX: u32 = 3;
 
-    pub fn new(
-        shards: Shards,
-        inventory: Inventory,
-        gateway: Gateway,
-        timings: Timings,
-        running_max: usize,
-    ) -> Self {
+    pub fn new(shards: Shards, inventory: Inventory, gateway: Gateway, timings: Timings, running_max: usize) -> Self {
         Self {
             shards,
             inventory,
@@ -199,8 +193,7 @@ impl Checkout {
         let number = orders::next_number(&mut conn).await?;
         let order_id = OrderId::allocate(number, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
         let mut tx = conn.begin().await?;
-        let is_new =
-            orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
+        let is_new = orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
         if is_new {
             accounts::set_address(&mut tx, order.user_id, &order.address).await?;
         }
@@ -219,9 +212,7 @@ impl Checkout {
             });
         }
         drop(conn);
-        let known = self
-            .find(order.user_id, &order.key, &order.request_hash)
-            .await?;
+        let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
         let known = known.ok_or(PlaceError::Ended)?;
         Ok(Created {
             order_id: known.order_id,
@@ -281,8 +272,7 @@ impl Checkout {
 
     pub(crate) async fn advance(&self, held: Held, step: &Move) -> Result<Moved, DbError> {
         let mut conn = self.shards.for_slot(held.user_id.slot()).write().await?;
-        let moved =
-            order_steps::advance(&mut conn, held, step, self.timings.recovery_deadline).await?;
+        let moved = order_steps::advance(&mut conn, held, step, self.timings.recovery_deadline).await?;
         if let Moved::Now { total_cents } = moved {
             count(step, total_cents);
         }

@@ -69,23 +69,15 @@ impl Error {
             )
             .detail(invalid.0),
             Self::NotFound => Problem::not_found(),
-            Self::NoKey => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "idempotency-key-missing",
-                "The key is missing",
-            )
-            .detail("An order needs the header Idempotency-Key, 1 to 64 visible ASCII characters."),
-            Self::CartEmpty => {
-                Problem::new(StatusCode::CONFLICT, "cart-empty", "Your cart is empty")
-                    .detail("Put a print into it first.")
+            Self::NoKey => Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-missing", "The key is missing")
+                .detail("An order needs the header Idempotency-Key, 1 to 64 visible ASCII characters."),
+            Self::CartEmpty => Problem::new(StatusCode::CONFLICT, "cart-empty", "Your cart is empty")
+                .detail("Put a print into it first."),
+            Self::UnknownProduct(product_id) => {
+                Problem::new(StatusCode::CONFLICT, "unknown-product", "A print is gone")
+                    .detail("A print in your order is no longer in the shop. Take it out and try again.")
+                    .with("product_id", product_id)
             }
-            Self::UnknownProduct(product_id) => Problem::new(
-                StatusCode::CONFLICT,
-                "unknown-product",
-                "A print is gone",
-            )
-            .detail("A print in your order is no longer in the shop. Take it out and try again.")
-            .with("product_id", product_id),
             Self::SoldOut { lines } => sold_out().with("lines", lines),
             Self::Cancelled {
                 order_id,
@@ -97,10 +89,7 @@ impl Error {
             Self::Login(error) => login(error),
             Self::Session(error) => error.into(),
             Self::Inventory(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "Inventory is not available"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "Inventory is not available");
                 Problem::unavailable()
             }
             Self::Db(error) => error.into(),
@@ -124,21 +113,13 @@ fn cancelled(reason: Option<Reason>, lines: Option<serde_json::Value>) -> Proble
             Some(lines) => sold_out().with("lines", lines),
             None => sold_out(),
         },
-        Some(Reason::CardDeclined) => Problem::new(
-            StatusCode::CONFLICT,
-            "card-declined",
-            "Your card was declined",
-        )
-        .detail(Reason::CardDeclined.sentence()),
+        Some(Reason::CardDeclined) => Problem::new(StatusCode::CONFLICT, "card-declined", "Your card was declined")
+            .detail(Reason::CardDeclined.sentence()),
         other => {
             let reason = other.unwrap_or(Reason::Interrupted);
-            Problem::new(
-                StatusCode::CONFLICT,
-                "order-cancelled",
-                "The order was cancelled",
-            )
-            .detail(reason.sentence())
-            .with("reason", reason.as_str())
+            Problem::new(StatusCode::CONFLICT, "order-cancelled", "The order was cancelled")
+                .detail(reason.sentence())
+                .with("reason", reason.as_str())
         }
     }
 }
@@ -157,10 +138,7 @@ fn place(error: PlaceError) -> Problem {
         .detail("The same Idempotency-Key came with a different address, card or list of prints."),
         PlaceError::Db(error) => error.into(),
         PlaceError::OutOfNumbers | PlaceError::Ended => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "An order could not be placed"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "An order could not be placed");
             Problem::internal()
         }
     }
@@ -168,19 +146,13 @@ fn place(error: PlaceError) -> Problem {
 
 fn register(error: RegisterError) -> Problem {
     match error {
-        RegisterError::EmailTaken => Problem::new(
-            StatusCode::CONFLICT,
-            "email-taken",
-            "You have an account already",
-        )
-        .detail("There is an account with this e-mail. Log in instead."),
-        RegisterError::EmailClaimed => Problem::new(
-            StatusCode::CONFLICT,
-            "email-claimed",
-            "A registration is under way",
-        )
-        .detail("Somebody is registering with this e-mail right now. Try again in a minute."),
-        RegisterError::Password(error) => password(error),
+        RegisterError::EmailTaken => Problem::new(StatusCode::CONFLICT, "email-taken", "You have an account already")
+            .detail("There is an account with this e-mail. Log in instead."),
+        RegisterError::EmailClaimed => {
+            Problem::new(StatusCode::CONFLICT, "email-claimed", "A registration is under way")
+                .detail("Somebody is registering with this e-mail right now. Try again in a minute.")
+        }
+        RegisterError::Password(error) => password(&error),
         RegisterError::Db(error) => error.into(),
         RegisterError::OutOfNumbers => {
             tracing::error!("The user numbers of a cluster are used up");
@@ -191,26 +163,22 @@ fn register(error: RegisterError) -> Problem {
 
 fn login(error: LoginError) -> Problem {
     match error {
-        LoginError::Refused => Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "wrong-password",
-            "That did not match",
-        )
-        .detail("E-mail and password do not belong together. Check both and try again."),
+        LoginError::Refused => Problem::new(StatusCode::UNAUTHORIZED, "wrong-password", "That did not match")
+            .detail("E-mail and password do not belong together. Check both and try again."),
         LoginError::TooManyFailures => Problem::of_status(StatusCode::TOO_MANY_REQUESTS)
             .detail("Too many wrong passwords for this e-mail. Wait a minute and try again.")
             .retry_after(u32::try_from(FailedLogins::WINDOW.as_secs()).unwrap_or(60)),
-        LoginError::Password(error) => password(error),
+        LoginError::Password(error) => password(&error),
         LoginError::Db(error) => error.into(),
     }
 }
 
-fn password(error: PasswordError) -> Problem {
+fn password(error: &PasswordError) -> Problem {
     match error {
         PasswordError::Busy => Problem::unavailable(),
         PasswordError::Hash(_) | PasswordError::Ended => {
             tracing::error!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "A password could not be checked"
             );
             Problem::internal()

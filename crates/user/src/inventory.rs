@@ -90,37 +90,24 @@ impl Inventory {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let answer = self
             .client
-            .get(
-                &format!("/internal/products?ids={}", ids.join(",")),
-                consistency,
-            )
+            .get(&format!("/internal/products?ids={}", ids.join(",")), consistency)
             .await?;
         if answer.status != StatusCode::OK {
             return Err(refused(&answer));
         }
         let Products { products } = answer.json()?;
-        Ok(products
-            .into_iter()
-            .map(|product| (product.id, product))
-            .collect())
+        Ok(products.into_iter().map(|product| (product.id, product)).collect())
     }
 
     /// Sets all lines of an order aside, or none.
-    pub async fn reserve(
-        &self,
-        order_id: OrderId,
-        lines: &[(i64, u32)],
-    ) -> Result<Reserve, InventoryError> {
+    pub async fn reserve(&self, order_id: OrderId, lines: &[(i64, u32)]) -> Result<Reserve, InventoryError> {
         #[derive(Serialize)]
         struct Body {
             lines: Vec<Line>,
         }
         let lines = lines
             .iter()
-            .map(|&(product_id, quantity)| Line {
-                product_id,
-                quantity,
-            })
+            .map(|&(product_id, quantity)| Line { product_id, quantity })
             .collect();
         let path = format!("/internal/reservations/{order_id}");
         let answer = self
@@ -161,9 +148,7 @@ impl Inventory {
         #[derive(Serialize)]
         struct Nothing {}
         let path = format!("/internal/reservations/{order_id}/{how}");
-        self.client
-            .post(&path, &Nothing {}, &Consistency::detached())
-            .await
+        self.client.post(&path, &Nothing {}, &Consistency::detached()).await
     }
 }
 

@@ -43,17 +43,10 @@ pub struct App {
 impl App {
     /// Connects to everything. Waits for nothing: what is away is found when it comes.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
-        let shards = Shards::from_env("USERS_DB")
-            .await
-            .context("the database of users")?;
+        let shards = Shards::from_env("USERS_DB").await.context("the database of users")?;
         let ledger = ClusterConfig::from_env("PAYMENTS_DB").context("the database of payments")?;
-        let ledger = Cluster::connect(ledger)
-            .await
-            .context("the database of payments")?;
-        let client = InternalClient::new(
-            config.internal_url.as_str(),
-            config.web.internal_token_file.expose(),
-        )?;
+        let ledger = Cluster::connect(ledger).await.context("the database of payments")?;
+        let client = InternalClient::new(config.internal_url.as_str(), config.web.internal_token_file.expose())?;
         let inventory = Inventory::new(client);
         let gateway = Gateway::new(ledger, CardTimings::default());
         let checkout = Checkout::new(
@@ -87,9 +80,7 @@ impl App {
         let Self { state, queue } = self;
         let background = TaskTracker::new();
         background.spawn(Recovery::new(state.checkout.clone()).run(shutdown.clone()));
-        background.spawn(
-            Relay::new(state.checkout.clone(), queue, state.carts.clone()).run(shutdown.clone()),
-        );
+        background.spawn(Relay::new(state.checkout.clone(), queue, state.carts.clone()).run(shutdown.clone()));
         background.close();
         let checkout = state.checkout.clone();
         shop_web::app::serve(listener, router(state, shutdown.clone()), shutdown).await;
@@ -97,13 +88,8 @@ impl App {
             checkout.drain().await;
             background.wait().await;
         };
-        if tokio::time::timeout(DRAIN_DEADLINE, finished)
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "Some checkouts did not finish before the deadline; recovery takes them"
-            );
+        if tokio::time::timeout(DRAIN_DEADLINE, finished).await.is_err() {
+            tracing::warn!("Some checkouts did not finish before the deadline; recovery takes them");
         }
     }
 }

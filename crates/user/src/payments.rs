@@ -31,9 +31,7 @@ pub enum Void {
 pub enum GatewayError {
     #[error("the payment ledger can't be reached")]
     Ledger(#[from] DbError),
-    #[error(
-        "order {order_id} was captured with {captured_cents} cents and is asked for {asked_cents}"
-    )]
+    #[error("order {order_id} was captured with {captured_cents} cents and is asked for {asked_cents}")]
     OtherAmount {
         order_id: OrderId,
         captured_cents: i64,
@@ -108,9 +106,7 @@ impl Gateway {
         }
         let entry = match card {
             CardToken::Declined => Entry::Declined { amount_cents },
-            CardToken::Pays | CardToken::TimesOut | CardToken::AnswersLate => {
-                Entry::Captured { amount_cents }
-            }
+            CardToken::Pays | CardToken::TimesOut | CardToken::AnswersLate => Entry::Captured { amount_cents },
         };
         let settled = self.settle(order_id, entry).await?;
         if card == CardToken::TimesOut {

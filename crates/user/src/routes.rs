@@ -38,10 +38,7 @@ pub fn router(state: AppState, shutdown: CancellationToken) -> Router {
         .route("/api/sessions/current", delete(sessions::destroy))
         .route("/api/me", get(sessions::me))
         .route("/api/cart", get(cart::show))
-        .route(
-            "/api/cart/items/{product_id}",
-            put(cart::set).delete(cart::remove),
-        )
+        .route("/api/cart/items/{product_id}", put(cart::set).delete(cart::remove))
         .route("/api/orders", get(orders::list).post(checkout::create))
         .route("/api/orders/{id}", get(orders::show))
         .with_state(state)

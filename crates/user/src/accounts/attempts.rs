@@ -33,10 +33,7 @@ impl FailedLogins {
     }
 
     pub async fn count(&self, email: &Email) {
-        let count = self
-            .counts
-            .get_with(email.clone(), async { Arc::default() })
-            .await;
+        let count = self.counts.get_with(email.clone(), async { Arc::default() }).await;
         count.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -69,11 +69,6 @@ async fn find(shards: &Shards, email: &Email) -> Result<Option<Credentials>, Log
         return Ok(credentials.filter(|_| claim.confirmed));
     }
     // The registration stopped between its last two steps: its owner is here, so it can be finished.
-    let confirmed = emails::confirm(
-        &mut *shards.for_slot(email.slot()).write().await?,
-        email,
-        claim.user_id,
-    )
-    .await?;
+    let confirmed = emails::confirm(&mut *shards.for_slot(email.slot()).write().await?, email, claim.user_id).await?;
     Ok(credentials.filter(|_| confirmed))
 }

@@ -46,17 +46,11 @@ impl Passwords {
     }
 
     /// Whether the password is the one that was hashed. Without a hash it takes as long, and is not.
-    pub async fn verify(
-        &self,
-        password: &Password,
-        hash: Option<String>,
-    ) -> Result<bool, PasswordError> {
+    pub async fn verify(&self, password: &Password, hash: Option<String>) -> Result<bool, PasswordError> {
         let password = password.clone();
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.to_string());
-        let matches = self
-            .run(move || verify_now(password.expose(), &hash))
-            .await?;
+        let matches = self.run(move || verify_now(password.expose(), &hash)).await?;
         Ok(matches && known)
     }
 
@@ -64,8 +58,7 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let waiting =
-            tokio::time::timeout(Self::WAIT, Arc::clone(&self.permits).acquire_owned()).await;
+        let waiting = tokio::time::timeout(Self::WAIT, Arc::clone(&self.permits).acquire_owned()).await;
         let permit: OwnedSemaphorePermit = waiting
             .map_err(|_| PasswordError::Busy)?
             .map_err(|_| PasswordError::Ended)?;
@@ -81,13 +74,8 @@ impl Passwords {
 }
 
 fn argon2id() -> Result<Argon2<'static>, PasswordError> {
-    let params = Params::new(
-        Passwords::MEMORY_KIB,
-        Passwords::ROUNDS,
-        Passwords::LANES,
-        None,
-    )
-    .map_err(|error| PasswordError::Hash(error.into()))?;
+    let params = Params::new(Passwords::MEMORY_KIB, Passwords::ROUNDS, Passwords::LANES, None)
+        .map_err(|error| PasswordError::Hash(error.into()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -122,22 +110,14 @@ mod tests {
     async fn only_the_password_that_was_hashed_is_accepted() {
         let passwords = Passwords::new(1).unwrap();
         let hash = passwords.hash(&password("gallery-demo")).await.unwrap();
-        assert!(
-            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{hash}"
-        );
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(
             passwords
                 .verify(&password("gallery-demo"), Some(hash.clone()))
                 .await
                 .unwrap()
         );
-        assert!(
-            !passwords
-                .verify(&password("gallery-dem0"), Some(hash))
-                .await
-                .unwrap()
-        );
+        assert!(!passwords.verify(&password("gallery-dem0"), Some(hash)).await.unwrap());
     }
 
     #[tokio::test]
@@ -154,10 +134,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_for_a_core_is_told_so() {
         let passwords = Passwords::new(1).unwrap();
-        let _busy = Arc::clone(&passwords.permits)
-            .acquire_owned()
-            .await
-            .unwrap();
+        let _busy = Arc::clone(&passwords.permits).acquire_owned().await.unwrap();
         assert!(matches!(
             passwords.hash(&password("gallery-demo")).await,
             Err(PasswordError::Busy)

@@ -49,11 +49,7 @@ pub async fn register(
 }
 
 /// Claims the e-mail for a new user id in a random slot.
-pub async fn claim_email(
-    shards: &Shards,
-    email: &Email,
-    life: Duration,
-) -> Result<UserId, RegisterError> {
+pub async fn claim_email(shards: &Shards, email: &Email, life: Duration) -> Result<UserId, RegisterError> {
     let user_id = new_user_id(shards).await?;
     let mut conn = shards.for_slot(email.slot()).write().await?;
     if emails::claim(&mut conn, email, user_id, life).await? {
@@ -99,18 +95,9 @@ pub async fn finish(
     accounts::insert(&mut conn, user_id, email, name, password_hash).await?;
     let position = conn.position().await?;
     drop(conn);
-    let confirmed = emails::confirm(
-        &mut *shards.for_slot(email.slot()).write().await?,
-        email,
-        user_id,
-    )
-    .await?;
+    let confirmed = emails::confirm(&mut *shards.for_slot(email.slot()).write().await?, email, user_id).await?;
     if !confirmed {
-        accounts::delete(
-            &mut *shards.for_slot(user_id.slot()).write().await?,
-            user_id,
-        )
-        .await?;
+        accounts::delete(&mut *shards.for_slot(user_id.slot()).write().await?, user_id).await?;
         return Err(RegisterError::EmailTaken);
     }
     metrics::counter!("shop_registrations_total").increment(1);

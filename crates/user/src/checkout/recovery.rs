@@ -36,11 +36,7 @@ impl Recovery {
                 .timings
                 .recovery_period
                 .mul_f64(rand::random_range(0.7..1.3));
-            if shutdown
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await
-                .is_none()
-            {
+            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
             self.round().await;
@@ -49,15 +45,10 @@ impl Recovery {
 
     /// Takes over and finishes what is overdue now, and says how many orders that were.
     pub async fn round(&self) -> usize {
-        join_all(
-            self.checkout
-                .shards
-                .clusters()
-                .map(|cluster| self.recover(cluster)),
-        )
-        .await
-        .into_iter()
-        .sum()
+        join_all(self.checkout.shards.clusters().map(|cluster| self.recover(cluster)))
+            .await
+            .into_iter()
+            .sum()
     }
 
     async fn recover(&self, cluster: &Cluster) -> usize {
@@ -65,11 +56,7 @@ impl Recovery {
             Ok(taken) => taken,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    cluster = cluster.name(),
-                    error,
-                    "Could not look for overdue orders"
-                );
+                tracing::warn!(cluster = cluster.name(), error, "Could not look for overdue orders");
                 return 0;
             }
         };

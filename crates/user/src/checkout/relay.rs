@@ -32,11 +32,7 @@ impl Relay {
     const CLAIM: Duration = Duration::from_secs(10);
 
     pub fn new(checkout: Checkout, queue: Queue, carts: Carts) -> Self {
-        Self {
-            checkout,
-            queue,
-            carts,
-        }
+        Self { checkout, queue, carts }
     }
 
     /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'.
@@ -57,8 +53,7 @@ impl Relay {
     /// Does what lies there now.
     pub async fn round(&self) {
         join_all(self.checkout.shards.clusters().map(async |cluster| {
-            let (carts, events) =
-                tokio::join!(self.empty_carts(cluster), self.publish_events(cluster));
+            let (carts, events) = tokio::join!(self.empty_carts(cluster), self.publish_events(cluster));
             for error in [carts.err(), events.err()].into_iter().flatten() {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
@@ -72,8 +67,7 @@ impl Relay {
     }
 
     async fn empty_carts(&self, cluster: &Cluster) -> Result<(), DbError> {
-        let jobs =
-            cart_jobs::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
+        let jobs = cart_jobs::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
         futures::stream::iter(jobs)
             .for_each_concurrent(Self::AT_ONCE, |(user_id, order_id)| async move {
                 if let Err(error) = empty_cart(&self.carts, cluster, user_id, order_id).await {
@@ -89,8 +83,7 @@ impl Relay {
         if !self.queue.connected() {
             return Ok(());
         }
-        let events =
-            order_outbox::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
+        let events = order_outbox::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
         futures::stream::iter(events)
             .for_each_concurrent(Self::AT_ONCE, |event| async move {
                 if let Err(error) = self.publish(cluster, event).await {
@@ -102,12 +95,7 @@ impl Relay {
     }
 
     async fn publish(&self, cluster: &Cluster, event: Event) -> anyhow::Result<()> {
-        let lines = orders::lines(
-            &mut *cluster.write().await?,
-            event.user_id,
-            &[event.order_id],
-        )
-        .await?;
+        let lines = orders::lines(&mut *cluster.write().await?, event.user_id, &[event.order_id]).await?;
         let message = OrderConfirmed {
             order_id: event.order_id.0,
             user_id: event.user_id.0,
@@ -128,12 +116,7 @@ impl Relay {
 }
 
 /// Takes an order's lines out of its user's cart, once per order however often it is done.
-async fn empty_cart(
-    carts: &Carts,
-    cluster: &Cluster,
-    user_id: UserId,
-    order_id: OrderId,
-) -> anyhow::Result<()> {
+async fn empty_cart(carts: &Carts, cluster: &Cluster, user_id: UserId, order_id: OrderId) -> anyhow::Result<()> {
     let lines = orders::lines(&mut *cluster.write().await?, user_id, &[order_id]).await?;
     let lines: Vec<CartLine> = lines
         .into_iter()
@@ -142,9 +125,7 @@ async fn empty_cart(
             quantity: line.quantity,
         })
         .collect();
-    carts
-        .subtract(&CartOwner::User(user_id.0), order_id.0, &lines)
-        .await?;
+    carts.subtract(&CartOwner::User(user_id.0), order_id.0, &lines).await?;
     cart_jobs::delete(&mut *cluster.write().await?, user_id, order_id).await?;
     Ok(())
 }

@@ -131,9 +131,7 @@ fn arrived(state: OrderState, purchase: Option<Purchase>) -> Phase {
     match (state, purchase) {
         (OrderState::Pending, Some(purchase)) => Phase::Reserve(purchase),
         (OrderState::Reserved, Some(purchase)) => Phase::Pay(purchase),
-        (OrderState::Pending | OrderState::Reserved, None) => {
-            cancel(state, Reason::Interrupted, None)
-        }
+        (OrderState::Pending | OrderState::Reserved, None) => cancel(state, Reason::Interrupted, None),
         (OrderState::Paid, _) => Phase::Sell,
         (OrderState::Cancelling, _) => Phase::Void,
         (OrderState::Confirmed | OrderState::Cancelled, _) => Phase::Ended(End::Rest(state)),
@@ -180,9 +178,7 @@ async fn reserve(checkout: &Checkout, order_id: OrderId, purchase: Purchase) -> 
 
 async fn pay(checkout: &Checkout, order_id: OrderId, purchase: Purchase) -> Phase {
     let from = OrderState::Reserved;
-    let capture = checkout
-        .gateway
-        .capture(order_id, purchase.total_cents, purchase.card);
+    let capture = checkout.gateway.capture(order_id, purchase.total_cents, purchase.card);
     match tokio::time::timeout(checkout.timings.pay_deadline, capture).await {
         Ok(Ok(Capture::Captured)) => advance(from, OrderState::Paid, None),
         Ok(Ok(Capture::Declined)) => cancel(from, Reason::CardDeclined, None),

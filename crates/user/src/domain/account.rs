@@ -39,11 +39,7 @@ impl Email {
             && host.split('.').all(|label| !label.is_empty())
             && email.len() <= Self::BYTES_MAX
             && !email.chars().any(|c| c.is_whitespace() || c.is_control());
-        if shaped {
-            Ok(Self(email))
-        } else {
-            Err(MESSAGE)
-        }
+        if shaped { Ok(Self(email)) } else { Err(MESSAGE) }
     }
 
     pub fn as_str(&self) -> &str {

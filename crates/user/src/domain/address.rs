@@ -11,35 +11,17 @@ pub struct Address {
 }
 
 impl Address {
-    pub fn parse(
-        recipient: &str,
-        street: &str,
-        postcode: &str,
-        city: &str,
-        country: &str,
-    ) -> Result<Self, Invalid> {
+    pub fn parse(recipient: &str, street: &str, postcode: &str, city: &str, country: &str) -> Result<Self, Invalid> {
         Ok(Self {
             recipient: single_line(
                 recipient,
                 100,
                 "Please say who receives the parcel (at most 100 characters).",
             )?,
-            street: single_line(
-                street,
-                200,
-                "Please give a street and number (at most 200 characters).",
-            )?,
-            postcode: single_line(
-                postcode,
-                20,
-                "Please give a postcode (at most 20 characters).",
-            )?,
+            street: single_line(street, 200, "Please give a street and number (at most 200 characters).")?,
+            postcode: single_line(postcode, 20, "Please give a postcode (at most 20 characters).")?,
             city: single_line(city, 100, "Please give a city (at most 100 characters).")?,
-            country: single_line(
-                country,
-                100,
-                "Please give a country (at most 100 characters).",
-            )?,
+            country: single_line(country, 100, "Please give a country (at most 100 characters).")?,
         })
     }
 

@@ -47,12 +47,7 @@ pub enum CardToken {
 }
 
 impl CardToken {
-    const ALL: [Self; 4] = [
-        Self::Pays,
-        Self::Declined,
-        Self::TimesOut,
-        Self::AnswersLate,
-    ];
+    const ALL: [Self; 4] = [Self::Pays, Self::Declined, Self::TimesOut, Self::AnswersLate];
 
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let known = Self::ALL.into_iter().find(|token| token.as_str() == text);

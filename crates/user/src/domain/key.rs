@@ -11,9 +11,7 @@ impl IdempotencyKey {
         if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid(
-                "An idempotency key is 1 to 64 visible ASCII characters.",
-            ))
+            Err(Invalid("An idempotency key is 1 to 64 visible ASCII characters."))
         }
     }
 
@@ -84,10 +82,7 @@ mod tests {
             hash,
             RequestHash::of(&address("Main 1", "1010"), CardToken::Declined, None)
         );
-        assert_ne!(
-            hash,
-            RequestHash::of(&address("Main 11", "010"), CardToken::Pays, None)
-        );
+        assert_ne!(hash, RequestHash::of(&address("Main 11", "010"), CardToken::Pays, None));
         assert_ne!(
             hash,
             RequestHash::of(&address("Main 1", "1010"), CardToken::Pays, Some(&[(1, 1)]))

@@ -108,21 +108,13 @@ impl Reason {
     /// For the customer: what happened, and what to do.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::SoldOut => {
-                "Somebody was faster: not enough copies are left. Nothing was charged."
-            }
-            Self::CardDeclined => {
-                "Your card was declined. Nothing was charged; please try another card."
-            }
-            Self::PaymentUnanswered => {
-                "The payment could not be completed. Nothing was charged; please try again."
-            }
+            Self::SoldOut => "Somebody was faster: not enough copies are left. Nothing was charged.",
+            Self::CardDeclined => "Your card was declined. Nothing was charged; please try another card.",
+            Self::PaymentUnanswered => "The payment could not be completed. Nothing was charged; please try again.",
             Self::InventoryUnavailable => {
                 "We could not set the prints aside for you. Nothing was charged; please try again."
             }
-            Self::Interrupted => {
-                "We were interrupted while placing your order. Nothing was charged; please try again."
-            }
+            Self::Interrupted => "We were interrupted while placing your order. Nothing was charged; please try again.",
         }
     }
 }

@@ -93,10 +93,7 @@ pub async fn find(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Opti
     }))
 }
 
-pub async fn credentials(
-    conn: &mut PgConnection,
-    user_id: UserId,
-) -> sqlx::Result<Option<Credentials>> {
+pub async fn credentials(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Option<Credentials>> {
     let row = sqlx::query!(
         "select name, role, password_hash from accounts where user_id = $1",
         user_id.0
@@ -145,11 +142,7 @@ pub async fn update(
 }
 
 /// Remembers the address of an order for the next one.
-pub async fn set_address(
-    conn: &mut PgConnection,
-    user_id: UserId,
-    address: &Address,
-) -> sqlx::Result<()> {
+pub async fn set_address(conn: &mut PgConnection, user_id: UserId, address: &Address) -> sqlx::Result<()> {
     sqlx::query!(
         "update accounts set recipient = $2, street = $3, postcode = $4, city = $5, country = $6
          where user_id = $1 and (recipient, street, postcode, city, country) is distinct from ($2, $3, $4, $5, $6)",
@@ -165,11 +158,7 @@ pub async fn set_address(
     Ok(())
 }
 
-pub async fn set_photo(
-    conn: &mut PgConnection,
-    user_id: UserId,
-    photo_id: Option<i64>,
-) -> sqlx::Result<()> {
+pub async fn set_photo(conn: &mut PgConnection, user_id: UserId, photo_id: Option<i64>) -> sqlx::Result<()> {
     sqlx::query!(
         "update accounts set photo_id = $2 where user_id = $1",
         user_id.0,

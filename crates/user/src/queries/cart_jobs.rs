@@ -7,11 +7,7 @@ use sqlx::PgConnection;
 use crate::domain::{OrderId, UserId};
 
 /// Claims jobs for `life`: long enough to do them; who dies meanwhile leaves them to the next.
-pub async fn claim(
-    conn: &mut PgConnection,
-    limit: u32,
-    life: Duration,
-) -> sqlx::Result<Vec<(UserId, OrderId)>> {
+pub async fn claim(conn: &mut PgConnection, limit: u32, life: Duration) -> sqlx::Result<Vec<(UserId, OrderId)>> {
     let rows = sqlx::query!(
         "update cart_jobs set claimed_until = now() + make_interval(secs => $2)
          from (select user_id, order_id from cart_jobs where claimed_until < now()
@@ -30,11 +26,7 @@ pub async fn claim(
 }
 
 /// The cart has been changed.
-pub async fn delete(
-    conn: &mut PgConnection,
-    user_id: UserId,
-    order_id: OrderId,
-) -> sqlx::Result<()> {
+pub async fn delete(conn: &mut PgConnection, user_id: UserId, order_id: OrderId) -> sqlx::Result<()> {
     sqlx::query!(
         "delete from cart_jobs where user_id = $1 and order_id = $2",
         user_id.0,

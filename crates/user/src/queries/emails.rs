@@ -30,12 +30,7 @@ pub async fn find(conn: &mut PgConnection, email: &Email) -> sqlx::Result<Option
 }
 
 /// Claims an address that nobody has. False: somebody has it.
-pub async fn claim(
-    conn: &mut PgConnection,
-    email: &Email,
-    user_id: UserId,
-    life: Duration,
-) -> sqlx::Result<bool> {
+pub async fn claim(conn: &mut PgConnection, email: &Email, user_id: UserId, life: Duration) -> sqlx::Result<bool> {
     let claimed = sqlx::query!(
         "insert into emails (email, user_id, claimed_until) values ($1, $2, now() + make_interval(secs => $3))
          on conflict (email) do nothing",
@@ -66,11 +61,7 @@ pub async fn take_over(
 }
 
 /// Makes a claim final. True also if it was; false: it was taken over.
-pub async fn confirm(
-    conn: &mut PgConnection,
-    email: &Email,
-    user_id: UserId,
-) -> sqlx::Result<bool> {
+pub async fn confirm(conn: &mut PgConnection, email: &Email, user_id: UserId) -> sqlx::Result<bool> {
     let confirmed = sqlx::query!(
         "update emails set confirmed_at = coalesce(confirmed_at, now()) where email = $1 and user_id = $2",
         email.as_str(),

@@ -17,11 +17,7 @@ pub struct Event {
 }
 
 /// Claims events for `life`: long enough to publish them; who dies meanwhile leaves them to the next.
-pub async fn claim(
-    conn: &mut PgConnection,
-    limit: u32,
-    life: Duration,
-) -> sqlx::Result<Vec<Event>> {
+pub async fn claim(conn: &mut PgConnection, limit: u32, life: Duration) -> sqlx::Result<Vec<Event>> {
     let rows = sqlx::query!(
         "update order_outbox set claimed_until = now() + make_interval(secs => $2)
          from (select o.user_id, o.order_id, orders.total_cents
@@ -48,11 +44,7 @@ pub async fn claim(
 }
 
 /// The broker has it.
-pub async fn delete(
-    conn: &mut PgConnection,
-    user_id: UserId,
-    order_id: OrderId,
-) -> sqlx::Result<()> {
+pub async fn delete(conn: &mut PgConnection, user_id: UserId, order_id: OrderId) -> sqlx::Result<()> {
     sqlx::query!(
         "delete from order_outbox where user_id = $1 and order_id = $2",
         user_id.0,

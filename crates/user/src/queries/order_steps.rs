@@ -48,12 +48,7 @@ pub enum Moved {
 
 /// Moves the order, if it is still ours. `deadline` is when recovery may take it from the new state.
 /// A confirmation writes the event and the cart's job in the same statement.
-pub async fn advance(
-    conn: &mut PgConnection,
-    held: Held,
-    step: &Move,
-    deadline: Duration,
-) -> sqlx::Result<Moved> {
+pub async fn advance(conn: &mut PgConnection, held: Held, step: &Move, deadline: Duration) -> sqlx::Result<Moved> {
     let moved = match step.to {
         OrderState::Confirmed => confirm(conn, held, step.from, deadline).await?,
         _ => update(conn, held, step, deadline).await?,
@@ -69,12 +64,7 @@ pub async fn advance(
     })
 }
 
-async fn update(
-    conn: &mut PgConnection,
-    held: Held,
-    step: &Move,
-    deadline: Duration,
-) -> sqlx::Result<Option<i64>> {
+async fn update(conn: &mut PgConnection, held: Held, step: &Move, deadline: Duration) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
         "update orders set state = $5, state_since = now(), due_at = now() + make_interval(secs => $6),
              reason = case when $5 = 'cancelled' then reason else $7 end,
@@ -165,11 +155,6 @@ pub async fn take_overdue(
         attempt: Attempt(attempt),
     };
     rows.into_iter()
-        .map(|row| {
-            Ok((
-                held(row.user_id, row.order_id, row.attempt),
-                state_from(&row.state)?,
-            ))
-        })
+        .map(|row| Ok((held(row.user_id, row.order_id, row.attempt), state_from(&row.state)?)))
         .collect()
 }

@@ -91,8 +91,7 @@ impl TryFrom<Row> for Order {
 }
 
 pub(crate) fn state_from(text: &str) -> sqlx::Result<OrderState> {
-    OrderState::parse(text)
-        .ok_or_else(|| sqlx::Error::Decode(format!("unknown order state {text:?}").into()))
+    OrderState::parse(text).ok_or_else(|| sqlx::Error::Decode(format!("unknown order state {text:?}").into()))
 }
 
 /// The next number of this cluster, of which an order id is made.
@@ -133,19 +132,12 @@ pub async fn insert(
         return Ok(false);
     }
     let product_ids: Vec<i64> = order.lines.iter().map(|line| line.product_id).collect();
-    let quantities: Vec<i32> = order
-        .lines
-        .iter()
-        .map(|line| line.quantity.cast_signed())
-        .collect();
+    let quantities: Vec<i32> = order.lines.iter().map(|line| line.quantity.cast_signed()).collect();
     let prices: Vec<i64> = order.lines.iter().map(|line| line.price_cents).collect();
     let titles: Vec<String> = order.lines.iter().map(|line| line.title.clone()).collect();
     let artists: Vec<String> = order.lines.iter().map(|line| line.artist.clone()).collect();
-    let photos: Vec<Option<Json<serde_json::Value>>> = order
-        .lines
-        .iter()
-        .map(|line| line.photo.clone().map(Json))
-        .collect();
+    let photos: Vec<Option<Json<serde_json::Value>>> =
+        order.lines.iter().map(|line| line.photo.clone().map(Json)).collect();
     sqlx::query!(
         "insert into order_lines (user_id, order_id, product_id, quantity, price_cents, title, artist, photo)
          select $1, $2, line.* from unnest($3::bigint[], $4::integer[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[]) as line",
@@ -181,11 +173,7 @@ pub async fn find_by_key(
     }))
 }
 
-pub async fn find(
-    conn: &mut PgConnection,
-    user_id: UserId,
-    order_id: OrderId,
-) -> sqlx::Result<Option<Order>> {
+pub async fn find(conn: &mut PgConnection, user_id: UserId, order_id: OrderId) -> sqlx::Result<Option<Order>> {
     let row = sqlx::query_as!(
         Row,
         "select user_id, order_id, state, reason, reason_lines, total_cents, recipient, street, postcode, city, country,

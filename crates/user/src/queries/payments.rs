@@ -13,11 +13,7 @@ pub enum Entry {
 }
 
 /// Writes the entry unless the order has one, and gives the one it has: the first to arrive decides.
-pub async fn settle(
-    conn: &mut PgConnection,
-    order_id: OrderId,
-    entry: Entry,
-) -> sqlx::Result<Entry> {
+pub async fn settle(conn: &mut PgConnection, order_id: OrderId, entry: Entry) -> sqlx::Result<Entry> {
     let (state, amount_cents) = match entry {
         Entry::Captured { amount_cents } => ("captured", Some(amount_cents)),
         Entry::Declined { amount_cents } => ("declined", Some(amount_cents)),
@@ -45,8 +41,6 @@ pub async fn settle(
         ("captured", Some(amount_cents)) => Ok(Entry::Captured { amount_cents }),
         ("declined", Some(amount_cents)) => Ok(Entry::Declined { amount_cents }),
         ("voided", _) => Ok(Entry::Voided),
-        (other, _) => Err(sqlx::Error::Decode(
-            format!("unknown payment state {other:?}").into(),
-        )),
+        (other, _) => Err(sqlx::Error::Decode(format!("unknown payment state {other:?}").into())),
     }
 }

@@ -109,9 +109,7 @@ pub(super) async fn submit(
 async fn find(app: &AppState, consistency: &Consistency, user_id: UserId) -> Result<Account> {
     let cluster = app.cluster(user_id);
     let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    accounts::find(&mut conn, user_id)
-        .await?
-        .ok_or(Error::NotFound)
+    accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)
 }
 
 struct Change {
@@ -145,13 +143,7 @@ impl AccountView {
 
 impl AccountForm {
     fn parse(&self) -> Result<Change, Invalid> {
-        let parts = [
-            &self.recipient,
-            &self.street,
-            &self.postcode,
-            &self.city,
-            &self.country,
-        ];
+        let parts = [&self.recipient, &self.street, &self.postcode, &self.city, &self.country];
         let address = if parts.iter().all(|part| part.trim().is_empty()) {
             None
         } else {

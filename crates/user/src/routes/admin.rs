@@ -27,14 +27,8 @@ struct OrdersPage {
     rows: Vec<RowView>,
 }
 
-pub(super) async fn orders(
-    State(app): State<AppState>,
-    _: Shopkeeper,
-    page: Page,
-) -> Result<Response> {
-    let mut orders = try_join_all(app.shards.clusters().map(newest))
-        .await?
-        .concat();
+pub(super) async fn orders(State(app): State<AppState>, _: Shopkeeper, page: Page) -> Result<Response> {
+    let mut orders = try_join_all(app.shards.clusters().map(newest)).await?.concat();
     orders.sort_unstable_by_key(|order| std::cmp::Reverse((order.created_at, order.order_id)));
     orders.truncate(SHOWN as usize);
     let rows = orders.into_iter().map(|order| RowView { order }).collect();

@@ -25,6 +25,8 @@ pub(super) struct ItemForm {
     product_id: String,
     #[serde(default)]
     quantity: String,
+    /// The name of the button that takes a print out, whatever the quantity says.
+    remove: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -56,12 +58,7 @@ pub(super) async fn page(
     consistency: Consistency,
     page: Page,
 ) -> Result<Response> {
-    let cart = CartView::of(
-        &current(&app, &session).await?,
-        &app.inventory,
-        &consistency,
-    )
-    .await?;
+    let cart = CartView::of(&current(&app, &session).await?, &app.inventory, &consistency).await?;
     Ok(Html(CartPage {
         page,
         cart,
@@ -78,7 +75,10 @@ pub(super) async fn submit(
     Form(form): Form<ItemForm>,
 ) -> Result<Redirect> {
     let product_id = product_id(&form.product_id)?;
-    let quantity = quantity(form.quantity.trim().parse().ok())?;
+    let quantity = match form.remove {
+        Some(_) => 0,
+        None => quantity(form.quantity.trim().parse().ok())?,
+    };
     put(&app, &session, &cookie, &consistency, product_id, quantity).await?;
     Ok(Redirect::to("/cart"))
 }

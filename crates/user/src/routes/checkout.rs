@@ -12,9 +12,7 @@ use uuid::Uuid;
 use super::orders::OrderView;
 use super::view::{AddressFields, CartView};
 use crate::checkout::Placed;
-use crate::domain::{
-    Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderState, RequestHash, UserId,
-};
+use crate::domain::{Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderState, RequestHash, UserId};
 use crate::error::{Error, Result};
 use crate::inventory::Product;
 use crate::payments::Gateway;
@@ -108,9 +106,7 @@ pub(super) async fn page(
     let cluster = app.cluster(user_id);
     let account = {
         let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-        accounts::find(&mut conn, user_id)
-            .await?
-            .ok_or(Error::NotFound)?
+        accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)?
     };
     let recipient = if account.recipient.is_empty() {
         account.name
@@ -219,12 +215,7 @@ pub(super) async fn create(
 }
 
 /// Finds or makes the order of a key, and waits for it, up to a deadline.
-async fn place(
-    app: &AppState,
-    consistency: &Consistency,
-    user_id: UserId,
-    wish: Wish,
-) -> Result<Order> {
+async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish: Wish) -> Result<Order> {
     let request_hash = RequestHash::of(&wish.address, wish.card, wish.lines.as_deref());
     let mut placed: Placed = match app.checkout.find(user_id, &wish.key, &request_hash).await? {
         Some(placed) => placed,
@@ -269,21 +260,15 @@ async fn compose(
         .filter_map(|(product_id, quantity)| {
             let product = products.get(product_id)?;
             let enough = product.available >= i64::from(*quantity);
-            (!enough).then(
-                || serde_json::json!({"product_id": product_id, "available": product.available}),
-            )
+            (!enough).then(|| serde_json::json!({"product_id": product_id, "available": product.available}))
         })
         .collect();
     if !short.is_empty() {
-        return Err(Error::SoldOut {
-            lines: short.into(),
-        });
+        return Err(Error::SoldOut { lines: short.into() });
     }
     let mut lines = Vec::with_capacity(wanted.len());
     for (product_id, quantity) in wanted {
-        let product = products
-            .remove(&product_id)
-            .ok_or(Error::UnknownProduct(product_id))?;
+        let product = products.remove(&product_id).ok_or(Error::UnknownProduct(product_id))?;
         lines.push(line_of(product, quantity));
     }
     let total_cents = lines
@@ -307,21 +292,14 @@ fn line_of(product: Product, quantity: u32) -> OrderLine {
         price_cents: product.price_cents.0,
         title: product.title,
         artist: product.artist,
-        photo: product
-            .photo
-            .and_then(|photo| serde_json::to_value(photo).ok()),
+        photo: product.photo.and_then(|photo| serde_json::to_value(photo).ok()),
     }
 }
 
 fn lines_of(cart: &Cart) -> Vec<(i64, u32)> {
     cart.lines
         .iter()
-        .map(
-            |CartLine {
-                 product_id,
-                 quantity,
-             }| (*product_id, *quantity),
-        )
+        .map(|CartLine { product_id, quantity }| (*product_id, *quantity))
         .collect()
 }
 
@@ -353,13 +331,7 @@ impl CheckoutForm {
         Ok(Wish {
             key: IdempotencyKey::parse(&self.idempotency_key)
                 .map_err(|_| Invalid("The form was incomplete. Please send it again."))?,
-            address: Address::parse(
-                &self.recipient,
-                &self.street,
-                &self.postcode,
-                &self.city,
-                &self.country,
-            )?,
+            address: Address::parse(&self.recipient, &self.street, &self.postcode, &self.city, &self.country)?,
             card: Gateway::tokenize(&card),
             lines: None,
         })
@@ -377,9 +349,7 @@ impl NewOrderJson {
             &address.country,
         )?;
         let card = match (self.card, self.card_token) {
-            (Some(card), None) => {
-                Gateway::tokenize(&CardDetails::parse(&card.number, &card.expiry, &card.cvc)?)
-            }
+            (Some(card), None) => Gateway::tokenize(&CardDetails::parse(&card.number, &card.expiry, &card.cvc)?),
             (None, Some(token)) => CardToken::parse(&token)?,
             _ => return Err(Invalid("An order needs either a card or a card token.")),
         };
@@ -403,8 +373,7 @@ fn parse_lines(lines: Vec<LineJson>) -> Result<Vec<(i64, u32)>, Invalid> {
     };
     let mut parsed = Vec::with_capacity(lines.len());
     for line in lines {
-        let quantity =
-            quantity(line.quantity).ok_or(Invalid("A quantity is a number from 1 to 99."))?;
+        let quantity = quantity(line.quantity).ok_or(Invalid("A quantity is a number from 1 to 99."))?;
         parsed.push((line.product_id, quantity));
     }
     parsed.sort_unstable();

@@ -127,11 +127,7 @@ pub(super) async fn list(
 ) -> Result<Response> {
     let (orders, next_cursor) = find_many(&app, &consistency, UserId(user.id), &query).await?;
     let orders = orders.into_iter().map(OrderView::into_json).collect();
-    Ok(Json(ListJson {
-        orders,
-        next_cursor,
-    })
-    .into_response())
+    Ok(Json(ListJson { orders, next_cursor }).into_response())
 }
 
 pub(super) async fn show(
@@ -144,22 +140,14 @@ pub(super) async fn show(
     Ok(Json(view.into_json()).into_response())
 }
 
-async fn find(
-    app: &AppState,
-    consistency: &Consistency,
-    user_id: UserId,
-    order_id: OrderId,
-) -> Result<OrderView> {
+async fn find(app: &AppState, consistency: &Consistency, user_id: UserId, order_id: OrderId) -> Result<OrderView> {
     let cluster = app.cluster(user_id);
     let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
     let order = queries::find(&mut conn, user_id, order_id)
         .await?
         .ok_or(Error::NotFound)?;
     let lines = queries::lines(&mut conn, user_id, &[order_id]).await?;
-    Ok(OrderView::new(
-        order,
-        lines.into_iter().map(|(_, line)| line).collect(),
-    ))
+    Ok(OrderView::new(order, lines.into_iter().map(|(_, line)| line).collect()))
 }
 
 async fn find_many(
@@ -196,8 +184,7 @@ impl ListQuery {
         let before = match &self.cursor {
             None => None,
             Some(text) => Some(OrderId(
-                text.parse()
-                    .map_err(|_| Invalid("This cursor was not made by us."))?,
+                text.parse().map_err(|_| Invalid("This cursor was not made by us."))?,
             )),
         };
         let limit = match &self.limit {
@@ -223,9 +210,7 @@ impl OrderView {
             sum: Cents(line.price_cents.saturating_mul(i64::from(line.quantity))),
             title: line.title,
             artist: line.artist,
-            photo: line
-                .photo
-                .and_then(|photo| serde_json::from_value(photo).ok()),
+            photo: line.photo.and_then(|photo| serde_json::from_value(photo).ok()),
         });
         Self {
             lines: lines.collect(),

@@ -74,30 +74,20 @@ pub(super) async fn me(State(app): State<AppState>, session: MaybeSession) -> Re
 /// Whose cart the visitor has, if any.
 pub(super) fn cart_owner(session: &MaybeSession) -> Option<CartOwner> {
     let ActiveSession { id, session } = session.0.as_ref()?;
-    Some(session.user.as_ref().map_or_else(
-        || CartOwner::Guest(id.clone()),
-        |user| CartOwner::User(user.id),
-    ))
+    Some(
+        session
+            .user
+            .as_ref()
+            .map_or_else(|| CartOwner::Guest(id.clone()), |user| CartOwner::User(user.id)),
+    )
 }
 
 /// Says who logs in with what was typed. What can't be an e-mail or a password is just as wrong as a wrong one.
-pub(super) async fn authenticate(
-    app: &AppState,
-    email: &str,
-    password: String,
-) -> Result<SessionUser> {
-    let (Ok(email), Some(password)) = (Email::parse(email), Password::parse_attempt(password))
-    else {
+pub(super) async fn authenticate(app: &AppState, email: &str, password: String) -> Result<SessionUser> {
+    let (Ok(email), Some(password)) = (Email::parse(email), Password::parse_attempt(password)) else {
         return Err(LoginError::Refused.into());
     };
-    Ok(log_in(
-        &app.shards,
-        &app.passwords,
-        &app.failed_logins,
-        &email,
-        &password,
-    )
-    .await?)
+    Ok(log_in(&app.shards, &app.passwords, &app.failed_logins, &email, &password).await?)
 }
 
 /// Opens a session under a new id, so that an id that somebody else knew is worth nothing. A guest's cart comes along.
@@ -119,11 +109,7 @@ pub(super) async fn open(
     Ok(())
 }
 
-pub(super) async fn close(
-    app: &AppState,
-    session: &MaybeSession,
-    cookie: &SessionCookie,
-) -> Result<()> {
+pub(super) async fn close(app: &AppState, session: &MaybeSession, cookie: &SessionCookie) -> Result<()> {
     if let Some(ActiveSession { id, .. }) = &session.0 {
         app.web.sessions.destroy(id).await?;
     }

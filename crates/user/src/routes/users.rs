@@ -65,9 +65,7 @@ pub(super) async fn show(
     }
     let cluster = app.cluster(UserId(id));
     let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    let account = accounts::find(&mut conn, UserId(id))
-        .await?
-        .ok_or(Error::NotFound)?;
+    let account = accounts::find(&mut conn, UserId(id)).await?.ok_or(Error::NotFound)?;
     let user = User {
         id,
         name: account.name,
@@ -91,10 +89,7 @@ pub(super) async fn sign_up(
     let password = Password::parse_new(password)?;
     let hash = app.passwords.hash(&password).await?;
     let registration = register(&app.shards, &email, &name, &hash).await?;
-    consistency.wrote(
-        app.cluster(registration.user_id).name(),
-        registration.position,
-    );
+    consistency.wrote(app.cluster(registration.user_id).name(), registration.position);
     Ok(SessionUser {
         id: registration.user_id.0,
         name: name.as_str().to_owned(),

@@ -40,20 +40,14 @@ impl CartLineView {
         match &self.print {
             None => Some("No longer in the shop"),
             Some(print) if print.available <= 0 => Some("Sold out"),
-            Some(print) if print.available < i64::from(self.quantity) => {
-                Some("Fewer copies are left")
-            }
+            Some(print) if print.available < i64::from(self.quantity) => Some("Fewer copies are left"),
             Some(_) => None,
         }
     }
 }
 
 impl CartView {
-    pub(super) async fn of(
-        cart: &Cart,
-        inventory: &Inventory,
-        consistency: &Consistency,
-    ) -> Result<Self> {
+    pub(super) async fn of(cart: &Cart, inventory: &Inventory, consistency: &Consistency) -> Result<Self> {
         let ids: Vec<i64> = cart.lines.iter().map(|line| line.product_id).collect();
         let mut products = inventory.products(&ids, consistency).await?;
         let lines: Vec<CartLineView> = cart
@@ -65,12 +59,7 @@ impl CartView {
                 print: products.remove(&line.product_id).map(|product| PrintView {
                     title: product.title,
                     artist: product.artist,
-                    sum: Cents(
-                        product
-                            .price_cents
-                            .0
-                            .saturating_mul(i64::from(line.quantity)),
-                    ),
+                    sum: Cents(product.price_cents.0.saturating_mul(i64::from(line.quantity))),
                     price: product.price_cents,
                     available: product.available,
                     photo: product.photo,
@@ -103,9 +92,7 @@ pub(super) struct AddressFields<'a> {
 pub(super) fn local_path(next: Option<&str>) -> &str {
     match next {
         Some(path)
-            if path.starts_with('/')
-                && !path[1..].starts_with(['/', '\\'])
-                && !path.chars().any(char::is_control) =>
+            if path.starts_with('/') && !path[1..].starts_with(['/', '\\']) && !path.chars().any(char::is_control) =>
         {
             path
         }

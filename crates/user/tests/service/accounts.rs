@@ -65,17 +65,12 @@ async fn a_claim_that_nobody_finished_expires_and_is_taken_over() {
     let email = email("ada@example.org");
     claim_email(shards, &email, LONG).await.expect("a claim");
     let early = register(shards, &email, &name(), "hash").await;
-    assert!(
-        matches!(early, Err(RegisterError::EmailClaimed)),
-        "{early:?}"
-    );
+    assert!(matches!(early, Err(RegisterError::EmailClaimed)), "{early:?}");
     shop.close().await;
 
     let shop = two_clusters().await;
     let shards = &shop.state.shards;
-    let slow = claim_email(shards, &email, Duration::ZERO)
-        .await
-        .expect("a claim");
+    let slow = claim_email(shards, &email, Duration::ZERO).await.expect("a claim");
     let quick = register(shards, &email, &name(), "hash")
         .await
         .expect("an expired claim is free");
@@ -88,12 +83,7 @@ async fn a_claim_that_nobody_finished_expires_and_is_taken_over() {
             .await
             .expect("an answer")
     );
-    let mut conn = shop
-        .state
-        .cluster(quick.user_id)
-        .write()
-        .await
-        .expect("a primary");
+    let mut conn = shop.state.cluster(quick.user_id).write().await.expect("a primary");
     assert!(
         user::queries::accounts::exists(&mut conn, quick.user_id)
             .await
@@ -108,15 +98,8 @@ async fn a_registration_that_stopped_before_its_last_step_still_has_its_owner() 
     let shop = two_clusters().await;
     let shards = &shop.state.shards;
     let email = email("ada@example.org");
-    let user_id = claim_email(shards, &email, Duration::ZERO)
-        .await
-        .expect("a claim");
-    let mut conn = shop
-        .state
-        .cluster(user_id)
-        .write()
-        .await
-        .expect("a primary");
+    let user_id = claim_email(shards, &email, Duration::ZERO).await.expect("a claim");
+    let mut conn = shop.state.cluster(user_id).write().await.expect("a primary");
     user::queries::accounts::insert(&mut conn, user_id, &email, &name(), "hash")
         .await
         .expect("an account");
@@ -158,10 +141,7 @@ async fn a_visitor_registers_leaves_and_comes_back_with_the_cart() {
         .json()
         .await
         .expect("JSON");
-    assert_eq!(
-        (&me["user"]["name"], &me["cart_count"]),
-        (&json!("Ada"), &json!(2))
-    );
+    assert_eq!((&me["user"]["name"], &me["cart_count"]), (&json!("Ada"), &json!(2)));
 
     let left = browser
         .delete(url("/api/sessions/current"))

@@ -11,9 +11,7 @@ use user::inventory::{Release, Reserve, Sell};
 use user::payments::{Capture, CardTimings, Void};
 
 use crate::checkout_orders::place;
-use crate::shop::{
-    ANSWERS_LATE, DECLINED, PATIENCE, PAYS, PRICE_CENTS, Setup, Shop, TIMES_OUT, new_key,
-};
+use crate::shop::{ANSWERS_LATE, DECLINED, PATIENCE, PAYS, PRICE_CENTS, Setup, Shop, TIMES_OUT, new_key};
 
 /// A shop that loses patience with a card soon.
 fn impatient() -> Setup {
@@ -67,8 +65,7 @@ async fn a_payment_that_lands_after_the_void_takes_no_money() {
     // The capture that is still on its way, and one more of the same.
     tokio::time::timeout(
         PATIENCE,
-        shop.gateway
-            .capture(order_id, PRICE_CENTS, CardToken::AnswersLate),
+        shop.gateway.capture(order_id, PRICE_CENTS, CardToken::AnswersLate),
     )
     .await
     .expect("an answer in time")
@@ -106,14 +103,9 @@ async fn a_reserve_that_lands_after_the_release_holds_nothing() {
     .await;
     let product_id = shop.print(5).await;
     let user_id = shop.account(1).await;
-    let order_id = place(&shop, user_id, product_id, CardToken::Pays)
-        .await
-        .order_id();
+    let order_id = place(&shop, user_id, product_id, CardToken::Pays).await.order_id();
     let inventory = &shop.state.inventory;
-    assert_eq!(
-        inventory.release(order_id).await.expect("an answer"),
-        Release::Released
-    );
+    assert_eq!(inventory.release(order_id).await.expect("an answer"), Release::Released);
     assert_eq!(
         inventory
             .reserve(order_id, &[(product_id, 2)])
@@ -121,10 +113,7 @@ async fn a_reserve_that_lands_after_the_release_holds_nothing() {
             .expect("an answer"),
         Reserve::Released
     );
-    assert_eq!(
-        inventory.sell(order_id).await.expect("an answer"),
-        Sell::NotReserved
-    );
+    assert_eq!(inventory.sell(order_id).await.expect("an answer"), Sell::NotReserved);
     assert_eq!(shop.stock(product_id).await, (5, 0, 0));
     shop.close().await;
 }
@@ -142,8 +131,7 @@ async fn the_first_entry_of_the_ledger_decides() {
         .order_id();
     let gateway = &shop.gateway;
     // Twenty captures and twenty voids at once: all hear of the same winner.
-    let captures =
-        futures::future::join_all((0..20).map(|_| gateway.capture(order_id, 100, CardToken::Pays)));
+    let captures = futures::future::join_all((0..20).map(|_| gateway.capture(order_id, 100, CardToken::Pays)));
     let voids = futures::future::join_all((0..20).map(|_| gateway.void(order_id)));
     let (captures, voids) = tokio::join!(captures, voids);
     let captured = captures
@@ -182,9 +170,7 @@ async fn what_a_dead_process_left_is_finished_by_another() {
     }
     wait_until("all orders rest", PATIENCE, async || {
         let orders = customer.json("/api/orders").await;
-        let rest = |order: &serde_json::Value| {
-            matches!(order["state"].as_str(), Some("confirmed" | "cancelled"))
-        };
+        let rest = |order: &serde_json::Value| matches!(order["state"].as_str(), Some("confirmed" | "cancelled"));
         orders["orders"]
             .as_array()
             .is_some_and(|orders| orders.len() == left.len() && orders.iter().all(rest))
@@ -211,10 +197,7 @@ async fn a_declined_card_gives_the_copies_back_and_a_new_key_may_buy_them() {
     }
     assert_eq!(shop.stock(product_id).await, (1, 0, 0));
     let (status, order) = customer.buy(&new_key(), PAYS).await;
-    assert_eq!(
-        (status, &order["state"]),
-        (StatusCode::CREATED, &json!("confirmed"))
-    );
+    assert_eq!((status, &order["state"]), (StatusCode::CREATED, &json!("confirmed")));
     let states = [OrderState::Confirmed, OrderState::Cancelled].map(OrderState::as_str);
     let orders = customer.json("/api/orders").await;
     let listed: Vec<&str> = orders["orders"]

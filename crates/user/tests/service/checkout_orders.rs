@@ -49,12 +49,7 @@ pub(crate) async fn place(shop: &Shop, user_id: UserId, product_id: i64, card: C
         lines: vec![line],
         total_cents: 2 * PRICE_CENTS,
     };
-    let mut conn = shop
-        .state
-        .cluster(user_id)
-        .write()
-        .await
-        .expect("a primary");
+    let mut conn = shop.state.cluster(user_id).write().await.expect("a primary");
     let number = orders::next_number(&mut conn).await.expect("a number");
     let order_id = OrderId::allocate(number, user_id).expect("an id");
     let mut tx = conn.begin().await.expect("a transaction");
@@ -81,31 +76,18 @@ pub(crate) async fn place(shop: &Shop, user_id: UserId, product_id: i64, card: C
 
 /// What recovery does first. Nothing, if the order rests.
 async fn take(shop: &Shop, user_id: UserId) -> Option<Run> {
-    let mut conn = shop
-        .state
-        .cluster(user_id)
-        .write()
-        .await
-        .expect("a primary");
-    let taken = take_overdue(&mut conn, 2, OVERDUE_AT_ONCE)
-        .await
-        .expect("an answer");
+    let mut conn = shop.state.cluster(user_id).write().await.expect("a primary");
+    let taken = take_overdue(&mut conn, 2, OVERDUE_AT_ONCE).await.expect("an answer");
     assert!(
         taken.len() <= 1,
         "only one order at a time is in flight here: {taken:?}"
     );
-    taken
-        .first()
-        .map(|(held, state)| Run::recover(*held, *state))
+    taken.first().map(|(held, state)| Run::recover(*held, *state))
 }
 
 async fn step(shop: &Shop, run: &mut Run) {
     if let Err(error) = run.step(&shop.state.checkout).await {
-        panic!(
-            "order {}: {} failed: {error:?}",
-            run.order_id(),
-            run.next_step()
-        );
+        panic!("order {}: {} failed: {error:?}", run.order_id(), run.next_step());
     }
 }
 
@@ -119,12 +101,7 @@ async fn finish(shop: &Shop, mut run: Run) -> End {
 }
 
 async fn state_of(shop: &Shop, user_id: UserId, order_id: OrderId) -> OrderState {
-    let mut conn = shop
-        .state
-        .cluster(user_id)
-        .write()
-        .await
-        .expect("a primary");
+    let mut conn = shop.state.cluster(user_id).write().await.expect("a primary");
     orders::find(&mut conn, user_id, order_id)
         .await
         .expect("an answer")
@@ -145,10 +122,7 @@ impl Choices {
             self.taken.push((0, alternatives));
         }
         let (chosen, known) = self.taken[self.at];
-        assert_eq!(
-            known, alternatives,
-            "a walk that is repeated meets the same choices"
-        );
+        assert_eq!(known, alternatives, "a walk that is repeated meets the same choices");
         self.at += 1;
         chosen
     }
@@ -183,10 +157,7 @@ async fn walk(
     let mut done = String::new();
     loop {
         let checkout_can = checkout.ended().is_none();
-        let recovery_can = !recovery_came
-            || recovery
-                .as_ref()
-                .is_some_and(|run: &Run| run.ended().is_none());
+        let recovery_can = !recovery_came || recovery.as_ref().is_some_and(|run: &Run| run.ended().is_none());
         let checkout_steps = match (checkout_can, recovery_can) {
             (false, false) => return (order_id, done),
             (true, false) => true,
@@ -228,10 +199,7 @@ async fn walk_all(card: CardToken) -> HashMap<OrderState, usize> {
     loop {
         let (order_id, done) = walk(&shop, user_id, product_id, card, &mut choices).await;
         let state = state_of(&shop, user_id, order_id).await;
-        assert!(
-            state.is_at_rest(),
-            "order {order_id} is {state:?} after{done}"
-        );
+        assert!(state.is_at_rest(), "order {order_id} is {state:?} after{done}");
         *states.entry(state).or_default() += 1;
         walks.insert(order_id, done);
         if !choices.next_walk() {
@@ -247,10 +215,7 @@ async fn walk_all(card: CardToken) -> HashMap<OrderState, usize> {
     assert!(report.is_clean(), "{report}\n{story:#?}");
     let (_, reserved, sold) = shop.stock(product_id).await;
     let confirmed = states.get(&OrderState::Confirmed).copied().unwrap_or(0);
-    assert_eq!(
-        (reserved, sold),
-        (0, 2 * i64::try_from(confirmed).expect("a number"))
-    );
+    assert_eq!((reserved, sold), (0, 2 * i64::try_from(confirmed).expect("a number")));
     shop.close().await;
     states
 }
@@ -285,18 +250,13 @@ async fn a_process_may_stop_after_any_step() {
             break;
         }
         let last = checkout.next_step();
-        let recovery = take(&shop, user_id)
-            .await
-            .expect("an order that somebody left");
+        let recovery = take(&shop, user_id).await.expect("an order that somebody left");
         let end = finish(&shop, recovery).await;
         ends.push((last, end));
         // What was under way when the process stopped arrives now.
         step(&shop, &mut checkout).await;
     }
-    let (cancelled, confirmed) = (
-        End::Rest(OrderState::Cancelled),
-        End::Rest(OrderState::Confirmed),
-    );
+    let (cancelled, confirmed) = (End::Rest(OrderState::Cancelled), End::Rest(OrderState::Confirmed));
     // From the capture on an order goes forward, before it back.
     assert_eq!(
         ends,
@@ -335,9 +295,7 @@ async fn several_recoveries_and_lost_answers_in_random_order_do_no_harm() {
                 runs.extend(take(&shop, user_id).await);
                 continue;
             }
-            let moving: Vec<usize> = (0..runs.len())
-                .filter(|&n| runs[n].ended().is_none())
-                .collect();
+            let moving: Vec<usize> = (0..runs.len()).filter(|&n| runs[n].ended().is_none()).collect();
             let Some(&number) = moving.get(rand::random_range(0..moving.len().max(1))) else {
                 break;
             };
@@ -350,10 +308,7 @@ async fn several_recoveries_and_lost_answers_in_random_order_do_no_harm() {
             }
         }
         let state = state_of(&shop, user_id, order_id).await;
-        assert!(
-            state.is_at_rest(),
-            "order {order_id} is {state:?} after{done}"
-        );
+        assert!(state.is_at_rest(), "order {order_id} is {state:?} after{done}");
     }
     shop.assert_audit_is_clean().await;
     shop.close().await;

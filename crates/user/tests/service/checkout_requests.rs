@@ -32,10 +32,7 @@ async fn a_confirmed_order_is_in_the_history_and_its_lines_leave_the_cart() {
     })
     .await;
     let id = order["id"].as_i64().expect("an id");
-    assert_eq!(
-        customer.json(&format!("/api/orders/{id}")).await["state"],
-        "confirmed"
-    );
+    assert_eq!(customer.json(&format!("/api/orders/{id}")).await["state"], "confirmed");
     assert_eq!(customer.json("/api/orders").await["orders"][0]["id"], id);
     // The order carries its customer's slot.
     assert_eq!(id % 4096, customer.user_id.0 % 4096);
@@ -62,9 +59,7 @@ async fn one_key_is_one_order_however_often_and_fast_it_comes() {
     let clicks = join_all((0..8).map(|_| customer.buy(&key, PAYS))).await;
     let ids: Vec<&Value> = clicks.iter().map(|(_, order)| &order["id"]).collect();
     assert!(
-        clicks
-            .iter()
-            .all(|(status, _)| *status == StatusCode::CREATED),
+        clicks.iter().all(|(status, _)| *status == StatusCode::CREATED),
         "{clicks:?}"
     );
     assert!(ids.iter().all(|id| **id == *ids[0]), "{ids:?}");
@@ -105,11 +100,7 @@ async fn a_double_click_whose_first_connection_is_dropped_is_one_order() {
             "{order}"
         );
         let orders = customer.json("/api/orders").await;
-        assert_eq!(
-            orders["orders"].as_array().map(Vec::len),
-            Some(1),
-            "{orders}"
-        );
+        assert_eq!(orders["orders"].as_array().map(Vec::len), Some(1), "{orders}");
     }
     assert_eq!(shop.stock(product_id).await, (94, 0, 6));
     shop.assert_audit_is_clean().await;
@@ -138,11 +129,7 @@ async fn fifty_buyers_of_ten_copies_get_exactly_ten() {
             .count()
     };
     assert_eq!(count(StatusCode::CREATED, ""), 10, "{answers:?}");
-    assert_eq!(
-        count(StatusCode::CONFLICT, "/problems/sold-out"),
-        40,
-        "{answers:?}"
-    );
+    assert_eq!(count(StatusCode::CONFLICT, "/problems/sold-out"), 40, "{answers:?}");
     assert_eq!(shop.stock(product_id).await, (0, 0, 10));
     shop.assert_audit_is_clean().await;
     shop.close().await;
@@ -189,15 +176,10 @@ async fn nobody_sees_the_orders_of_others() {
         ben.get(&format!("/api/orders/{id}")).await.status(),
         StatusCode::NOT_FOUND
     );
-    assert_eq!(
-        ben.get(&format!("/orders/{id}")).await.status(),
-        StatusCode::NOT_FOUND
-    );
+    assert_eq!(ben.get(&format!("/orders/{id}")).await.status(), StatusCode::NOT_FOUND);
     assert_eq!(ben.json("/api/orders").await["orders"], json!([]));
     assert_eq!(
-        ben.get(&format!("/api/users/{}", ada.user_id))
-            .await
-            .status(),
+        ben.get(&format!("/api/users/{}", ada.user_id)).await.status(),
         StatusCode::NOT_FOUND
     );
     assert_eq!(
@@ -243,9 +225,7 @@ async fn requests_that_make_no_sense_are_refused_by_name() {
             "invalid",
         ),
         (
-            order(
-                json!({"address": address, "card": {"number": "12", "expiry": "12/40", "cvc": "123"}}),
-            ),
+            order(json!({"address": address, "card": {"number": "12", "expiry": "12/40", "cvc": "123"}})),
             422,
             "invalid",
         ),
@@ -255,24 +235,16 @@ async fn requests_that_make_no_sense_are_refused_by_name() {
             "invalid",
         ),
         (
-            order(
-                json!({"address": address, "card": card, "lines": [{"product_id": 1, "quantity": 0}]}),
-            ),
+            order(json!({"address": address, "card": card, "lines": [{"product_id": 1, "quantity": 0}]})),
             422,
             "invalid",
         ),
         (
-            order(
-                json!({"address": address, "card": card, "lines": [{"product_id": 987_654, "quantity": 1}]}),
-            ),
+            order(json!({"address": address, "card": card, "lines": [{"product_id": 987_654, "quantity": 1}]})),
             409,
             "unknown-product",
         ),
-        (
-            order(json!({"address": address, "card": card})),
-            409,
-            "cart-empty",
-        ),
+        (order(json!({"address": address, "card": card})), 409, "cart-empty"),
         (
             order(json!([])).header("content-type", "application/json"),
             400,
@@ -285,11 +257,7 @@ async fn requests_that_make_no_sense_are_refused_by_name() {
             400,
             "idempotency-key-missing",
         ),
-        (
-            order(json!({})).header("idempotency-key", "two words"),
-            422,
-            "invalid",
-        ),
+        (order(json!({})).header("idempotency-key", "two words"), 422, "invalid"),
         (cart(json!(-1)), 422, "invalid"),
         (cart(json!(100)), 422, "invalid"),
         (cart(json!("two")), 400, "invalid-json"),
@@ -307,31 +275,11 @@ async fn requests_that_make_no_sense_are_refused_by_name() {
             404,
             "not-found",
         ),
-        (
-            customer.request(Method::GET, "/api/orders?cursor=x"),
-            422,
-            "invalid",
-        ),
-        (
-            customer.request(Method::GET, "/api/orders?limit=0"),
-            422,
-            "invalid",
-        ),
-        (
-            customer.request(Method::GET, "/api/orders/999999"),
-            404,
-            "not-found",
-        ),
-        (
-            customer.request(Method::GET, "/admin/orders"),
-            403,
-            "forbidden",
-        ),
-        (
-            cart(json!(1)).header("sec-fetch-site", "cross-site"),
-            403,
-            "cross-site",
-        ),
+        (customer.request(Method::GET, "/api/orders?cursor=x"), 422, "invalid"),
+        (customer.request(Method::GET, "/api/orders?limit=0"), 422, "invalid"),
+        (customer.request(Method::GET, "/api/orders/999999"), 404, "not-found"),
+        (customer.request(Method::GET, "/admin/orders"), 403, "forbidden"),
+        (cart(json!(1)).header("sec-fetch-site", "cross-site"), 403, "cross-site"),
     ];
     for (request, status, slug) in cases {
         let told = format!("{request:?}");

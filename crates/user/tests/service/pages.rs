@@ -1,6 +1,7 @@
 //! The pages, without JavaScript: forms and redirects.
 
 use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use shop_session::Role;
 use shop_testkit::TestServer;
 
@@ -43,10 +44,7 @@ async fn a_customer_buys_with_forms_alone() {
     let shop = Shop::open(Setup::default()).await;
     let product_id = shop.print(10).await;
     let customer = shop.customer().await;
-    let form = [
-        ("product_id", product_id.to_string()),
-        ("quantity", "2".to_owned()),
-    ];
+    let form = [("product_id", product_id.to_string()), ("quantity", "2".to_owned())];
     let put = customer
         .request(Method::POST, "/cart")
         .form(&form)
@@ -61,25 +59,37 @@ async fn a_customer_buys_with_forms_alone() {
         "{cart}"
     );
 
+    let gone = shop.print(10).await;
+    for form in [
+        vec![("product_id", gone.to_string()), ("quantity", "1".to_owned())],
+        vec![
+            ("product_id", gone.to_string()),
+            ("quantity", "1".to_owned()),
+            ("remove", "1".to_owned()),
+        ],
+    ] {
+        let sent = customer
+            .request(Method::POST, "/cart")
+            .form(&form)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(sent.status(), StatusCode::SEE_OTHER);
+    }
+    assert_eq!(customer.json("/api/me").await["cart_count"], 2);
+
     let checkout = page(&customer, "/checkout").await;
     let key = hidden(&checkout, "idempotency_key");
     let send = async |key: &str, card: &str| {
         let request = customer
             .request(Method::POST, "/checkout")
             .header("accept", "text/html");
-        request
-            .form(&checkout_form(key, card))
-            .send()
-            .await
-            .expect("an answer")
+        request.form(&checkout_form(key, card)).send().await.expect("an answer")
     };
     let typo = send(&key, "4242").await;
     assert_eq!(typo.status(), StatusCode::UNPROCESSABLE_ENTITY);
     let typo = typo.text().await.expect("a page");
-    assert!(
-        typo.contains("12 to 19 digits") && typo.contains("Main 1"),
-        "{typo}"
-    );
+    assert!(typo.contains("12 to 19 digits") && typo.contains("Main 1"), "{typo}");
     assert_eq!(
         hidden(&typo, "idempotency_key"),
         key,
@@ -95,16 +105,10 @@ async fn a_customer_buys_with_forms_alone() {
 
     let bought = send(&new_key, PAYS).await;
     assert_eq!(bought.status(), StatusCode::SEE_OTHER);
-    let order = bought.headers()["location"]
-        .to_str()
-        .expect("a path")
-        .to_owned();
+    let order = bought.headers()["location"].to_str().expect("a path").to_owned();
     assert!(page(&customer, &order).await.contains("It is yours"));
     let orders = page(&customer, "/orders").await;
-    assert!(
-        orders.contains("Confirmed") && orders.contains("Cancelled"),
-        "{orders}"
-    );
+    assert!(orders.contains("Confirmed") && orders.contains("Cancelled"), "{orders}");
     assert!(
         page(&customer, "/account").await.contains("Vienna"),
         "the address is remembered"
@@ -133,11 +137,7 @@ async fn a_guest_is_asked_to_log_in_and_comes_back() {
     assert_eq!(refused.headers()["location"], "/login?next=%2Fcheckout");
     assert_eq!(
         hidden(
-            &get("/login?next=%2Fcheckout")
-                .await
-                .text()
-                .await
-                .expect("a page"),
+            &get("/login?next=%2Fcheckout").await.text().await.expect("a page"),
             "next"
         ),
         "/checkout"
@@ -203,34 +203,40 @@ async fn the_account_is_changed_and_nonsense_is_not_kept() {
         ..Setup::default()
     })
     .await;
-    let customer = shop.customer().await;
+    let browser = &shop.server.client;
+    let show = async |path: &str| -> Value {
+        let answer = browser.get(shop.server.url(path)).send().await;
+        answer.expect("an answer").json().await.expect("JSON")
+    };
+    let register = [
+        ("email", "ada@example.org"),
+        ("name", "Ada"),
+        ("password", "correct horse"),
+    ];
+    let registered = browser
+        .post(shop.server.url("/register"))
+        .form(&register)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(registered.status(), StatusCode::SEE_OTHER);
     let send = async |name: &str, photo_id: &str| {
         let form = [("name", name), ("photo_id", photo_id), ("street", "")];
-        customer
-            .request(Method::POST, "/account")
-            .form(&form)
-            .send()
-            .await
-            .expect("an answer")
-            .status()
+        let sent = browser.post(shop.server.url("/account")).form(&form).send().await;
+        sent.expect("an answer").status()
     };
-    assert_eq!(send("Ada", "77").await, StatusCode::SEE_OTHER);
+    assert_eq!(send("Ada Vale", "77").await, StatusCode::SEE_OTHER);
     assert_eq!(send("", "").await, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(send("Ada", "x").await, StatusCode::UNPROCESSABLE_ENTITY);
-    let me = customer
-        .json(&format!("/api/users/{}", customer.user_id))
-        .await;
+    let me = show("/api/me").await;
+    assert_eq!(me["user"]["name"], "Ada Vale", "the session knows the new name");
+    let account = show(&format!("/api/users/{}", me["user"]["id"])).await;
     assert_eq!(
-        (&me["name"], &me["photo_id"]),
-        (&serde_json::json!("Ada"), &serde_json::json!(77))
+        (&account["name"], &account["photo_id"]),
+        (&json!("Ada Vale"), &json!(77))
     );
-    assert_eq!(send("Ada", "").await, StatusCode::SEE_OTHER);
-    assert!(
-        customer
-            .json(&format!("/api/users/{}", customer.user_id))
-            .await["photo_id"]
-            .is_null()
-    );
+    assert_eq!(send("Ada Vale", "").await, StatusCode::SEE_OTHER);
+    assert!(show(&format!("/api/users/{}", me["user"]["id"])).await["photo_id"].is_null());
     shop.close().await;
 }
 
@@ -251,10 +257,7 @@ async fn the_shopkeeper_sees_the_orders_of_all_clusters() {
     }
     let shopkeeper = shop.person(shop.account(2).await, Role::Shopkeeper).await;
     let orders = page(&shopkeeper, "/admin/orders").await;
-    assert!(
-        ids.iter().all(|id| orders.contains(id.as_str())),
-        "{ids:?} in {orders}"
-    );
+    assert!(ids.iter().all(|id| orders.contains(id.as_str())), "{ids:?} in {orders}");
     shop.close().await;
 }
 
@@ -271,12 +274,7 @@ async fn forms_of_other_sites_are_refused() {
             .request(Method::POST, path)
             .header("origin", "https://elsewhere.example");
         assert_eq!(
-            request
-                .form(&[("x", "y")])
-                .send()
-                .await
-                .expect("an answer")
-                .status(),
+            request.form(&[("x", "y")]).send().await.expect("an answer").status(),
             StatusCode::FORBIDDEN,
             "{path}"
         );

@@ -80,10 +80,8 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open(setup: Setup) -> Self {
-        let (inventory_db, payments_db) = tokio::join!(
-            FreshDatabase::migrated(&INVENTORY),
-            FreshDatabase::migrated(&PAYMENTS)
-        );
+        let (inventory_db, payments_db) =
+            tokio::join!(FreshDatabase::migrated(&INVENTORY), FreshDatabase::migrated(&PAYMENTS));
         let mut users_dbs = Vec::new();
         for _ in 0..setup.clusters {
             users_dbs.push(FreshDatabase::migrated(&USERS).await);
@@ -93,9 +91,7 @@ impl Shop {
             clusters.push(cluster(&format!("users.{number}"), database).await);
         }
         let count = u16::try_from(setup.clusters).expect("a few clusters");
-        let shards = Shards::with_slots(clusters, |slot| {
-            u8::try_from(slot % count).expect("a few clusters")
-        });
+        let shards = Shards::with_slots(clusters, |slot| u8::try_from(slot % count).expect("a few clusters"));
         let (stock, ledger) = (
             cluster("inventory", &inventory_db).await,
             cluster("payments", &payments_db).await,
@@ -115,10 +111,7 @@ impl Shop {
         let web = WebState::new("user", &web_args("user-1"), sessions.clone()).await;
 
         let objects = tempfile::tempdir().expect("a folder");
-        let cache = CacheArgs::at(
-            shop_testkit::cache_url().replace("redis://", ""),
-            format!("{prefix}:"),
-        );
+        let cache = CacheArgs::at(shop_testkit::cache_url().replace("redis://", ""), format!("{prefix}:"));
         let things = inventory::state::AppState::new(
             stock.clone(),
             Cache::connect(&cache),
@@ -131,13 +124,7 @@ impl Shop {
         let client = InternalClient::new(&inventory_server.url("/"), TOKEN).expect("a client");
         let inventory = Inventory::new(client);
         let gateway = Gateway::new(ledger.clone(), setup.cards);
-        let checkout = Checkout::new(
-            shards.clone(),
-            inventory.clone(),
-            gateway.clone(),
-            setup.timings,
-            64,
-        );
+        let checkout = Checkout::new(shards.clone(), inventory.clone(), gateway.clone(), setup.timings, 64);
         let state = AppState {
             web,
             shards: shards.clone(),
@@ -152,8 +139,7 @@ impl Shop {
                 state: state.clone(),
                 queue: queue.clone(),
             };
-            TestServer::run(async move |listener| app.run(listener, CancellationToken::new()).await)
-                .await
+            TestServer::run(async move |listener| app.run(listener, CancellationToken::new()).await).await
         } else {
             TestServer::serve(user::router(state.clone(), CancellationToken::new())).await
         };
@@ -218,12 +204,9 @@ impl Shop {
     pub(crate) async fn account(&self, slot: u16) -> UserId {
         let cluster = self.state.shards.for_slot(slot);
         let mut conn = cluster.write().await.expect("a primary");
-        let number = user::queries::accounts::next_number(&mut conn)
-            .await
-            .expect("a number");
+        let number = user::queries::accounts::next_number(&mut conn).await.expect("a number");
         let user_id = UserId(number * 4096 + i64::from(slot));
-        let email =
-            user::domain::Email::parse(&format!("{user_id}@customers.example")).expect("an e-mail");
+        let email = user::domain::Email::parse(&format!("{user_id}@customers.example")).expect("an e-mail");
         let name = user::domain::AccountName::parse("Somebody").expect("a name");
         user::queries::accounts::insert(&mut conn, user_id, &email, &name, "none")
             .await
@@ -309,10 +292,7 @@ impl Customer {
     }
 
     pub(crate) async fn put_in_cart(&self, product_id: i64, quantity: u32) {
-        let request = self.request(
-            reqwest::Method::PUT,
-            &format!("/api/cart/items/{product_id}"),
-        );
+        let request = self.request(reqwest::Method::PUT, &format!("/api/cart/items/{product_id}"));
         let response = send_until_served(&request.json(&json!({"quantity": quantity}))).await;
         assert_eq!(response.status(), StatusCode::OK);
     }
@@ -347,8 +327,7 @@ pub(crate) async fn send_until_served(request: &RequestBuilder) -> Response {
     loop {
         let request = request.try_clone().expect("a body that can be sent again");
         let response = request.send().await.expect("an answer");
-        if response.status() != StatusCode::SERVICE_UNAVAILABLE || tokio::time::Instant::now() > end
-        {
+        if response.status() != StatusCode::SERVICE_UNAVAILABLE || tokio::time::Instant::now() > end {
             return response;
         }
     }
