@@ -14,12 +14,7 @@ fn main() -> anyhow::Result<()> {
     let bytes = fs::read(&original)?;
     let started = Instant::now();
     let made = photo_worker::pipeline::make(&bytes, &PhotoEdits::default())?;
-    println!(
-        "{} by {} in {:?}",
-        made.width,
-        made.height,
-        started.elapsed()
-    );
+    println!("{} by {} in {:?}", made.width, made.height, started.elapsed());
     println!("placeholder: {} bytes", made.placeholder.len());
     fs::create_dir_all(&folder)?;
     for variant in &made.variants {

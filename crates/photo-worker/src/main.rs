@@ -20,14 +20,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     if config.health_check {
         return Ok(startup::health_check(config.listen_admin, "/readyz").await);
     }
-    let objects =
-        Objects::connect(&config.objects).unwrap_or_else(|error| startup::exit_config(error));
+    let objects = Objects::connect(&config.objects).unwrap_or_else(|error| startup::exit_config(error));
     let inventory = InternalClient::new(&config.internal_url, config.internal_token_file.expose())
         .unwrap_or_else(|error| startup::exit_config(format!("INTERNAL_URL: {error}")));
     let _telemetry = shop_telemetry::init(SERVICE);
-    shop_telemetry::set_instance(
-        &shop_net::instance::name(config.instance.as_deref(), SERVICE).await,
-    );
+    shop_telemetry::set_instance(&shop_net::instance::name(config.instance.as_deref(), SERVICE).await);
 
     let shutdown = CancellationToken::new();
     let signal = shutdown.clone();

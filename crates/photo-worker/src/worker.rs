@@ -79,12 +79,7 @@ enum Try<T> {
 
 impl Worker {
     /// A worker that computes so many photos at once.
-    pub fn new(
-        objects: Objects,
-        inventory: InternalClient,
-        photos_at_once: u16,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub fn new(objects: Objects, inventory: InternalClient, photos_at_once: u16, shutdown: CancellationToken) -> Self {
         Self {
             objects,
             inventory,
@@ -125,10 +120,7 @@ impl Worker {
                 Ok(()) => ("ready", Outcome::Done),
                 Err(Failure::Shutdown) => ("handed-back", Outcome::Retry),
                 Err(Failure::Final(reason)) => {
-                    warn!(
-                        reason,
-                        "The photo can't be made; its message goes to the dead letters"
-                    );
+                    warn!(reason, "The photo can't be made; its message goes to the dead letters");
                     self.report_failure(message, &reason).await;
                     ("failed", Outcome::Dead)
                 }
@@ -145,10 +137,7 @@ impl Worker {
         let original = self.original(message).await?;
         let made = self.compute(original, message).await?;
         for variant in &made.variants {
-            let key = format!(
-                "variants/{}/{}/{}",
-                message.photo_id, message.version, variant.name
-            );
+            let key = format!("variants/{}/{}/{}", message.photo_id, message.version, variant.name);
             let bytes = Bytes::copy_from_slice(&variant.bytes);
             self.hold("storing a variant", async || {
                 match self
@@ -197,8 +186,7 @@ impl Worker {
         };
         let started = Instant::now();
         let edits = message.edits.clone();
-        let computed =
-            tokio::task::spawn_blocking(move || pipeline::make(&original.bytes, &edits)).await;
+        let computed = tokio::task::spawn_blocking(move || pipeline::make(&original.bytes, &edits)).await;
         metrics::histogram!("photo_compute_seconds").record(started.elapsed().as_secs_f64());
         match computed {
             Ok(Ok(made)) => Ok(made),
@@ -225,27 +213,14 @@ impl Worker {
                 })
                 .collect(),
         };
-        let path = format!(
-            "/internal/photos/{}/versions/{}",
-            message.photo_id, message.version
-        );
+        let path = format!("/internal/photos/{}/versions/{}", message.photo_id, message.version);
         self.hold("reporting to inventory", async || {
-            match self
-                .inventory
-                .put(&path, &report, &Consistency::detached())
-                .await
-            {
+            match self.inventory.put(&path, &report, &Consistency::detached()).await {
                 Ok(answer) if answer.status.is_success() => Try::Done(()),
                 // A photo that inventory doesn't know was removed: nobody waits for it.
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND => Try::Done(()),
-                Ok(answer)
-                    if answer.status.is_client_error()
-                        && answer.status != StatusCode::TOO_MANY_REQUESTS =>
-                {
-                    Try::Final(format!(
-                        "inventory refused the report with {}",
-                        answer.status
-                    ))
+                Ok(answer) if answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS => {
+                    Try::Final(format!("inventory refused the report with {}", answer.status))
                 }
                 Ok(answer) => Try::Away(format!("inventory answered {}", answer.status)),
                 Err(error) => Try::Away(chain(&error)),
@@ -261,11 +236,7 @@ impl Worker {
             message.photo_id, message.version
         );
         let report = FailedReport { reason };
-        if let Err(error) = self
-            .inventory
-            .post(&path, &report, &Consistency::detached())
-            .await
-        {
+        if let Err(error) = self.inventory.post(&path, &report, &Consistency::detached()).await {
             warn!(
                 error = &error as &dyn std::error::Error,
                 "Inventory was not told why the photo failed"
@@ -274,11 +245,7 @@ impl Worker {
     }
 
     /// Tries a step until it is done, is final, or the process stops.
-    async fn hold<T>(
-        &self,
-        step: &'static str,
-        mut attempt: impl AsyncFnMut() -> Try<T>,
-    ) -> Result<T, Failure> {
+    async fn hold<T>(&self, step: &'static str, mut attempt: impl AsyncFnMut() -> Try<T>) -> Result<T, Failure> {
         let mut interval = HOLD_INTERVAL_MIN;
         loop {
             match attempt().await {

@@ -3,9 +3,7 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage, Rgba, RgbaImage,
-};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage, Rgba, RgbaImage};
 
 /// Longest side of an original.
 const SIDE_MAX: u32 = 20_000;

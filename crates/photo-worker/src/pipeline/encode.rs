@@ -84,8 +84,8 @@ pub(super) fn data_uri(thumbnail: &RgbImage) -> Result<String, PipelineError> {
 }
 
 fn lossy_webp(picture: &RgbImage, quality: f32) -> Result<Vec<u8>, PipelineError> {
-    let mut config = WebPConfig::new()
-        .map_err(|()| PipelineError::Encode("WebP has no default configuration".to_owned()))?;
+    let mut config =
+        WebPConfig::new().map_err(|()| PipelineError::Encode("WebP has no default configuration".to_owned()))?;
     config.quality = quality;
     config.sns_strength = WEBP_NOISE_SHAPING;
     config.filter_strength = WEBP_DEBLOCKING;

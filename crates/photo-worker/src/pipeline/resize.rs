@@ -5,9 +5,7 @@
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8x3, U16x3};
-use fast_image_resize::{
-    FilterType, ImageBufferError, ImageView as _, ResizeAlg, ResizeError, ResizeOptions, Resizer,
-};
+use fast_image_resize::{FilterType, ImageBufferError, ImageView as _, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 use image::RgbImage;
 
 use super::edit::Area;
@@ -64,29 +62,19 @@ impl Scaler {
 
     /// Cuts an area out and brings it to the width of the largest variant. This first step is in sRGB: an original may
     /// have 40 megapixels, and twice the bytes of it would be too many.
-    pub(super) fn scale_area(
-        &self,
-        picture: RgbImage,
-        area: Area,
-        width: u32,
-    ) -> Result<RgbImage, Unscalable> {
+    pub(super) fn scale_area(&self, picture: RgbImage, area: Area, width: u32) -> Result<RgbImage, Unscalable> {
         if (area.width, area.height) == picture.dimensions() && width == area.width {
             return Ok(picture);
         }
         let height = scaled_height((area.width, area.height), width);
         let mut scaled = RgbImage::new(width, height);
         let (source_width, source_height) = picture.dimensions();
-        let source =
-            TypedImageRef::<U8x3>::from_buffer(source_width, source_height, picture.as_raw())
-                .map_err(Unscalable::Buffer)?;
-        let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut scaled)
+        let source = TypedImageRef::<U8x3>::from_buffer(source_width, source_height, picture.as_raw())
             .map_err(Unscalable::Buffer)?;
-        let options = self.lanczos.crop(
-            area.x.into(),
-            area.y.into(),
-            area.width.into(),
-            area.height.into(),
-        );
+        let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut scaled).map_err(Unscalable::Buffer)?;
+        let options = self
+            .lanczos
+            .crop(area.x.into(), area.y.into(), area.width.into(), area.height.into());
         Resizer::new().resize_typed(&source, &mut target, &options)?;
         Ok(scaled)
     }
@@ -153,9 +141,7 @@ mod tests {
     fn a_picture_that_keeps_its_size_keeps_every_value() {
         let scaler = Scaler::new();
         let picture = RgbImage::from_fn(256, 2, |x, y| Rgb([x as u8, (255 - x) as u8, y as u8]));
-        let same = scaler
-            .scale(&scaler.linear(&picture), 256)
-            .expect("the same size");
+        let same = scaler.scale(&scaler.linear(&picture), 256).expect("the same size");
         assert_eq!(same, picture);
     }
 
@@ -163,9 +149,7 @@ mod tests {
     fn black_and_white_lines_average_to_the_light_between_them() {
         let scaler = Scaler::new();
         let lines = RgbImage::from_fn(400, 400, |x, _| Rgb([if x % 2 == 0 { 255 } else { 0 }; 3]));
-        let small = scaler
-            .scale(&scaler.linear(&lines), 100)
-            .expect("a smaller size");
+        let small = scaler.scale(&scaler.linear(&lines), 100).expect("a smaller size");
         // Half the light is 188 of 255; the average of the numbers would be 128.
         let Rgb([red, _, _]) = *small.get_pixel(50, 50);
         assert!((186..=190).contains(&red), "{red}");

@@ -23,29 +23,13 @@ async fn an_upload_becomes_pictures_on_the_wall(pool: PgPool) {
         .remove(&id)
         .expect("the photo");
     assert_eq!((photo.width, photo.height), (700, 500));
-    assert!(
-        photo
-            .placeholder
-            .is_some_and(|uri| uri.starts_with("data:image/webp"))
-    );
+    assert!(photo.placeholder.is_some_and(|uri| uri.starts_with("data:image/webp")));
     assert_eq!(photo.variants.len(), 4, "two widths in two formats");
     for variant in &photo.variants {
-        let key = format!(
-            "variants/{id}/1/w{}.{}",
-            variant.width,
-            variant.format.extension()
-        );
-        let object = stage
-            .objects
-            .get(&key)
-            .await
-            .expect("an answer")
-            .expect("the picture");
+        let key = format!("variants/{id}/1/w{}.{}", variant.width, variant.format.extension());
+        let object = stage.objects.get(&key).await.expect("an answer").expect("the picture");
         let decoded = image::load_from_memory(&object.bytes).expect("a picture");
-        assert_eq!(
-            (decoded.width(), decoded.height()),
-            (variant.width, variant.height)
-        );
+        assert_eq!((decoded.width(), decoded.height()), (variant.width, variant.height));
     }
     worker.stop().await;
     stage.strike().await;
@@ -94,21 +78,12 @@ async fn an_edit_is_made_from_the_original_under_a_new_address(pool: PgPool) {
     };
     assert_eq!(stage.edit(id, half).await, 2);
     stage.wait_for(id, 2, "ready").await;
-    let cropped = stage
-        .objects
-        .get(&format!("variants/{id}/2/w320.jpg"))
-        .await;
+    let cropped = stage.objects.get(&format!("variants/{id}/2/w320.jpg")).await;
     let cropped = cropped.expect("an answer").expect("the picture");
     let decoded = image::load_from_memory(&cropped.bytes).expect("a picture");
     assert_eq!((decoded.width(), decoded.height()), (320, 320));
-    let before = stage
-        .objects
-        .get(&format!("variants/{id}/1/w320.jpg"))
-        .await;
-    assert!(
-        before.expect("an answer").is_some(),
-        "the old address still works"
-    );
+    let before = stage.objects.get(&format!("variants/{id}/1/w320.jpg")).await;
+    assert!(before.expect("an answer").is_some(), "the old address still works");
     worker.stop().await;
     stage.strike().await;
 }
@@ -127,12 +102,11 @@ async fn what_can_not_be_decoded_is_marked_as_failed_and_holds_nobody_up(pool: P
     stage.wait_for(good, 1, "ready").await;
     stage.wait_for(broken, 1, "failed").await;
     stage.wait_for(nonsense, 1, "failed").await;
-    let (reason,): (String,) =
-        sqlx::query_as("select reason from photo_versions where photo_id = $1")
-            .bind(nonsense)
-            .fetch_one(&stage.pool)
-            .await
-            .expect("a reason");
+    let (reason,): (String,) = sqlx::query_as("select reason from photo_versions where photo_id = $1")
+        .bind(nonsense)
+        .fetch_one(&stage.pool)
+        .await
+        .expect("a reason");
     assert!(reason.contains("can't be decoded"), "{reason}");
     worker.stop().await;
     stage.strike().await;
@@ -171,10 +145,7 @@ async fn a_worker_that_stops_leaves_its_message_to_another(pool: PgPool) {
     let id = stage.upload(picture(340, 300)).await;
     stage.publish(id).await;
     wait_until("the pictures are made", PATIENCE, async || {
-        let made = stage
-            .objects
-            .get(&format!("variants/{id}/1/w320.jpg"))
-            .await;
+        let made = stage.objects.get(&format!("variants/{id}/1/w320.jpg")).await;
         made.is_ok_and(|object| object.is_some())
     })
     .await;

@@ -55,10 +55,7 @@ impl Stage {
     pub(crate) async fn set(pool: PgPool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let prefix = unique("worker");
-        let sessions = Sessions::connect(SessionArgs::single_node(
-            shop_testkit::sentinel(),
-            format!("{prefix}:"),
-        ));
+        let sessions = Sessions::connect(SessionArgs::single_node(shop_testkit::sentinel(), format!("{prefix}:")));
         let web = WebArgs {
             position_key_file: SecretFile::from_value("a-position-key-of-the-tests"),
             internal_token_file: SecretFile::from_value(TOKEN),
@@ -153,34 +150,31 @@ impl Stage {
             original_key: format!("originals/{id}"),
             edits: PhotoEdits::default(),
         };
-        wait_until("the broker is connected", PATIENCE, async || {
-            self.app.queue.connected()
+        // As the outbox does: until the broker, whose bindings may be seconds old, has confirmed it.
+        let id = uuid::Uuid::now_v7();
+        wait_until("the broker has the message", PATIENCE, async || {
+            self.app.queue.publish(id, &message).await.is_ok()
         })
         .await;
-        let published = self.app.queue.publish(uuid::Uuid::now_v7(), &message);
-        published.await.expect("a confirmation");
     }
 
     /// Waits until a version of a photo has a status.
     pub(crate) async fn wait_for(&self, id: i64, version: i32, status: &str) {
-        wait_until(
-            &format!("version {version} is {status}"),
-            PATIENCE,
-            async || self.status(id, version).await == status,
-        )
+        wait_until(&format!("version {version} is {status}"), PATIENCE, async || {
+            self.status(id, version).await == status
+        })
         .await;
     }
 
     /// The status of a version of a photo.
     pub(crate) async fn status(&self, id: i64, version: i32) -> String {
-        let (status,): (String,) = sqlx::query_as(
-            "select status from photo_versions where photo_id = $1 and version = $2",
-        )
-        .bind(id)
-        .bind(version)
-        .fetch_one(&self.pool)
-        .await
-        .expect("a version");
+        let (status,): (String,) =
+            sqlx::query_as("select status from photo_versions where photo_id = $1 and version = $2")
+                .bind(id)
+                .bind(version)
+                .fetch_one(&self.pool)
+                .await
+                .expect("a version");
         status
     }
 
