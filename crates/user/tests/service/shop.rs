@@ -72,7 +72,7 @@ pub(crate) struct Shop {
     pub(crate) server: TestServer,
     pub(crate) inventory_db: FreshDatabase,
     pub(crate) users_dbs: Vec<FreshDatabase>,
-    _payments_db: FreshDatabase,
+    pub(crate) payments_db: FreshDatabase,
     databases: Databases,
     _inventory: TestServer,
     _objects: TempDir,
@@ -150,7 +150,7 @@ impl Shop {
             server,
             inventory_db,
             users_dbs,
-            _payments_db: payments_db,
+            payments_db,
             databases: Databases {
                 users: shards,
                 inventory: stock,
