@@ -68,30 +68,23 @@ impl Browser {
     pub async fn wait_for_pictures(&self) -> Result<()> {
         let script = "return [...document.images].filter(i => i.loading !== 'lazy' || i.getBoundingClientRect().top < innerHeight)\
                       .filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.currentSrc || i.src).join(' ')";
-        wait_until(
-            "all pictures have loaded",
-            Duration::from_secs(30),
-            || async {
-                let missing = self
-                    .window
-                    .execute(script, vec![])
-                    .await
-                    .map_err(|error| error.to_string())?;
-                match missing.json().as_str() {
-                    Some("") => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            },
-        )
+        wait_until("all pictures have loaded", Duration::from_secs(30), || async {
+            let missing = self
+                .window
+                .execute(script, vec![])
+                .await
+                .map_err(|error| error.to_string())?;
+            match missing.json().as_str() {
+                Some("") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
         .await
     }
 
     /// Keeps a screenshot under `target/screenshots/`.
     pub async fn screenshot(&self, name: &str) -> Result<PathBuf> {
-        let folder = PathBuf::from(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../target/screenshots"
-        ));
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/screenshots"));
         tokio::fs::create_dir_all(&folder).await?;
         let file = folder.join(format!("{name}.png"));
         self.window.screenshot(&file).await?;
@@ -107,8 +100,5 @@ impl Browser {
 }
 
 async fn free_port() -> Result<u16> {
-    Ok(tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await?
-        .local_addr()?
-        .port())
+    Ok(tokio::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }

@@ -126,13 +126,10 @@ impl Seen {
             // Recovery cancels an order whose process died before it was paid; the customer was told so.
             Answer::Cancelled(_) => {}
             Answer::Unexpected(status, body) => self.unexpected.push(format!("{status} {body}")),
-            Answer::SoldOut | Answer::Declined => self
-                .unexpected
-                .push(format!("{answer:?} for an open edition")),
+            Answer::SoldOut | Answer::Declined => self.unexpected.push(format!("{answer:?} for an open edition")),
             Answer::Pending | Answer::Shed | Answer::Lost(_) => {
-                self.unexpected.push(format!(
-                    "no final answer in {ANSWER_DEADLINE:?}: {answer:?}"
-                ));
+                self.unexpected
+                    .push(format!("no final answer in {ANSWER_DEADLINE:?}: {answer:?}"));
             }
         }
     }
@@ -170,9 +167,7 @@ async fn buy(customer: &Customer, product: i64, seen: &Mutex<Seen>, stop: &Cance
     while !stop.is_cancelled() {
         if customer.put_in_cart(product, 1).await.is_ok() {
             let key = Uuid::new_v4().to_string();
-            let answer = customer
-                .order_until_answered(&key, CARD_PAYS, ANSWER_DEADLINE)
-                .await;
+            let answer = customer.order_until_answered(&key, CARD_PAYS, ANSWER_DEADLINE).await;
             lock(seen).note_order(customer, answer);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

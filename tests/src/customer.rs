@@ -66,12 +66,7 @@ impl Customer {
         let customer = Self::guest(shop);
         let body = json!({ "email": customer.email, "name": "System Test", "password": PASSWORD });
         for _ in 0..30 {
-            let response = customer
-                .http
-                .post(customer.url("/api/users"))
-                .json(&body)
-                .send()
-                .await;
+            let response = customer.http.post(customer.url("/api/users")).json(&body).send().await;
             match response {
                 Ok(response) if response.status() == StatusCode::CREATED => return Ok(customer),
                 Ok(response) if response.status() == StatusCode::CONFLICT => {
@@ -79,11 +74,7 @@ impl Customer {
                     return Ok(customer);
                 }
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {}
-                Ok(response) => anyhow::bail!(
-                    "registering: {} {}",
-                    response.status(),
-                    response.text().await?
-                ),
+                Ok(response) => anyhow::bail!("registering: {} {}", response.status(), response.text().await?),
                 Err(_) => {}
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -99,12 +90,7 @@ impl Customer {
     /// Logs in with the customer's e-mail.
     pub async fn log_in(&self, password: &str) -> Result<()> {
         let body = json!({ "email": self.email, "password": password });
-        let response = self
-            .http
-            .post(self.url("/api/sessions"))
-            .json(&body)
-            .send()
-            .await?;
+        let response = self.http.post(self.url("/api/sessions")).json(&body).send().await?;
         ensure!(
             response.status() == StatusCode::CREATED,
             "login: {} {}",
@@ -126,12 +112,7 @@ impl Customer {
     /// Sets the quantity of a product in the cart.
     pub async fn put_in_cart(&self, product: i64, quantity: u32) -> Result<()> {
         let url = self.url(&format!("/api/cart/items/{product}"));
-        let response = self
-            .http
-            .put(url)
-            .json(&json!({ "quantity": quantity }))
-            .send()
-            .await?;
+        let response = self.http.put(url).json(&json!({ "quantity": quantity })).send().await?;
         ensure!(
             response.status().is_success(),
             "cart: {} {}",

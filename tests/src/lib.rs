@@ -15,11 +15,7 @@ use std::{
 };
 
 /// Polls until the condition holds; fails with the last thing it saw when the deadline passes.
-pub async fn wait_until<F, Fut>(
-    what: &str,
-    deadline: Duration,
-    mut condition: F,
-) -> anyhow::Result<()>
+pub async fn wait_until<F, Fut>(what: &str, deadline: Duration, mut condition: F) -> anyhow::Result<()>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<(), String>>,

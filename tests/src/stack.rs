@@ -34,9 +34,7 @@ impl Stack {
     /// Reads where the stack is; fails with the name of what is missing.
     pub fn from_env() -> Result<Self> {
         let variable = |name: &str| {
-            std::env::var(name).with_context(|| {
-                format!("{name} is not set: run `make test`, which starts the stack")
-            })
+            std::env::var(name).with_context(|| format!("{name} is not set: run `make test`, which starts the stack"))
         };
         let stack = Self {
             project: variable("SYSTEM_TEST_PROJECT")?,
@@ -99,23 +97,19 @@ impl Stack {
                 docker(&["start", &container.id]).await?;
             }
         }
-        wait_until(
-            "every container is healthy",
-            Duration::from_secs(120),
-            || async {
-                let containers = self.containers().await.map_err(|error| error.to_string())?;
-                let unwell: Vec<String> = containers
-                    .iter()
-                    .filter(|c| is_long_running(&c.service) && !c.status.contains("(healthy)"))
-                    .map(|c| format!("{}-{}: {}", c.service, c.number, c.status))
-                    .collect();
-                if unwell.is_empty() {
-                    Ok(())
-                } else {
-                    Err(unwell.join(", "))
-                }
-            },
-        )
+        wait_until("every container is healthy", Duration::from_secs(120), || async {
+            let containers = self.containers().await.map_err(|error| error.to_string())?;
+            let unwell: Vec<String> = containers
+                .iter()
+                .filter(|c| is_long_running(&c.service) && !c.status.contains("(healthy)"))
+                .map(|c| format!("{}-{}: {}", c.service, c.number, c.status))
+                .collect();
+            if unwell.is_empty() {
+                Ok(())
+            } else {
+                Err(unwell.join(", "))
+            }
+        })
         .await?;
         wait_until(
             "a primary with two streaming replicas",
@@ -123,9 +117,7 @@ impl Stack {
             || async {
                 match self.postgres_cluster().await {
                     Ok((Some(_), 2)) => Ok(()),
-                    Ok((primary, replicas)) => {
-                        Err(format!("primary {primary:?}, {replicas} streaming"))
-                    }
+                    Ok((primary, replicas)) => Err(format!("primary {primary:?}, {replicas} streaming")),
                     Err(error) => Err(error.to_string()),
                 }
             },
@@ -152,10 +144,7 @@ impl Stack {
 
     /// The service name of the Postgres primary.
     pub async fn postgres_primary(&self) -> Result<String> {
-        self.postgres_cluster()
-            .await?
-            .0
-            .context("no Postgres primary")
+        self.postgres_cluster().await?.0.context("no Postgres primary")
     }
 
     /// Runs one SQL statement as superuser inside a Postgres container, over its local socket.
@@ -177,11 +166,7 @@ impl Stack {
     pub async fn sql(&self, database: &str, sql: &str) -> Result<String> {
         let primary = self.postgres_primary().await?;
         let container = self.one_of(&primary).await?;
-        Ok(self
-            .psql(&container, database, sql)
-            .await?
-            .trim()
-            .to_owned())
+        Ok(self.psql(&container, database, sql).await?.trim().to_owned())
     }
 
     /// Runs `shop-audit` against the three databases; fails with its report when a row offends.

@@ -41,10 +41,7 @@ pub(crate) struct AccessLog {
 
 impl AccessLog {
     /// Starts the writer; it ends when the last log and buffer are gone. `is_on` false keeps no lines at all.
-    pub(crate) fn start(
-        instance: &str,
-        is_on: bool,
-    ) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
+    pub(crate) fn start(instance: &str, is_on: bool) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
         let instance = Arc::from(instance);
         if !is_on {
             return Ok((
@@ -142,11 +139,7 @@ fn write_line(out: &mut String, line: &Line<'_>, instance: &str, now: SystemTime
     out.push(' ');
     write_escaped(out, line.path);
     // Writing to a String can't fail.
-    let _ = write!(
-        out,
-        " {}\",\"service\":\"balancer\",\"instance\":\"",
-        line.status
-    );
+    let _ = write!(out, " {}\",\"service\":\"balancer\",\"instance\":\"", line.status);
     write_escaped(out, instance);
     let _ = write!(
         out,
@@ -195,8 +188,7 @@ fn write_timestamp(out: &mut String, now: SystemTime) {
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
@@ -220,10 +212,7 @@ mod tests {
 
     fn timestamp(seconds: u64, milliseconds: u32) -> String {
         let mut out = String::new();
-        write_timestamp(
-            &mut out,
-            UNIX_EPOCH + Duration::new(seconds, milliseconds * 1_000_000),
-        );
+        write_timestamp(&mut out, UNIX_EPOCH + Duration::new(seconds, milliseconds * 1_000_000));
         out
     }
 

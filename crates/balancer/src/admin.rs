@@ -58,24 +58,12 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     match request.uri().path() {
         "/livez" => respond(StatusCode::OK, TEXT, "live\n".to_owned()),
         "/readyz" if shared.is_ready() => respond(StatusCode::OK, TEXT, "ready\n".to_owned()),
-        "/readyz" => respond(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TEXT,
-            "not ready\n".to_owned(),
-        ),
+        "/readyz" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
         "/metrics" => {
             let metrics = stats::render(shared) + &shop_telemetry::admin::render_metrics();
-            respond(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                metrics,
-            )
+            respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
         }
-        "/backends" => respond(
-            StatusCode::OK,
-            "application/json",
-            backends(shared).to_string(),
-        ),
+        "/backends" => respond(StatusCode::OK, "application/json", backends(shared).to_string()),
         _ => respond(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
     }
 }

@@ -45,11 +45,7 @@ impl Admission {
     }
 
     /// Lets a request in, or says why not.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        service: &Arc<Service>,
-        class: Class,
-    ) -> Result<Permit, Shed> {
+    pub(crate) fn admit(self: &Arc<Self>, service: &Arc<Service>, class: Class) -> Result<Permit, Shed> {
         let process_max = match class {
             Class::Background => self.in_flight_max / 2,
             Class::Normal => self.in_flight_max / 8 * 7,
@@ -109,11 +105,8 @@ impl RetryBudget {
 
     /// Pays for one retry, if there is enough.
     pub(crate) fn take(&self) -> bool {
-        let take =
-            |balance: i64| (balance >= RETRY_THOUSANDTHS).then_some(balance - RETRY_THOUSANDTHS);
-        self.thousandths
-            .fetch_update(Relaxed, Relaxed, take)
-            .is_ok()
+        let take = |balance: i64| (balance >= RETRY_THOUSANDTHS).then_some(balance - RETRY_THOUSANDTHS);
+        self.thousandths.fetch_update(Relaxed, Relaxed, take).is_ok()
     }
 }
 
@@ -130,27 +123,16 @@ mod tests {
         ];
         let mut permits = Vec::new();
         for index in 0..8 {
-            permits.push(
-                admission
-                    .admit(&services[index % 2], Class::Background)
-                    .expect("room"),
-            );
+            permits.push(admission.admit(&services[index % 2], Class::Background).expect("room"));
         }
         assert_eq!(
             admission.admit(&services[0], Class::Background).err(),
             Some(Shed::Process)
         );
         for index in 0..6 {
-            permits.push(
-                admission
-                    .admit(&services[index % 2], Class::Normal)
-                    .expect("room"),
-            );
+            permits.push(admission.admit(&services[index % 2], Class::Normal).expect("room"));
         }
-        assert_eq!(
-            admission.admit(&services[0], Class::Normal).err(),
-            Some(Shed::Process)
-        );
+        assert_eq!(admission.admit(&services[0], Class::Normal).err(), Some(Shed::Process));
         for service in &services {
             permits.push(admission.admit(service, Class::Checkout).expect("room"));
         }
@@ -168,13 +150,9 @@ mod tests {
         let admission = Arc::new(Admission::new(16));
         let stuck = Arc::new(Service::new("stuck".to_owned()));
         let other = Arc::new(Service::new("other".to_owned()));
-        let permits: Vec<Permit> =
-            std::iter::from_fn(|| admission.admit(&stuck, Class::Checkout).ok()).collect();
+        let permits: Vec<Permit> = std::iter::from_fn(|| admission.admit(&stuck, Class::Checkout).ok()).collect();
         assert_eq!(permits.len(), 12);
-        assert_eq!(
-            admission.admit(&stuck, Class::Checkout).err(),
-            Some(Shed::Service)
-        );
+        assert_eq!(admission.admit(&stuck, Class::Checkout).err(), Some(Shed::Service));
         assert!(admission.admit(&other, Class::Normal).is_ok());
     }
 

@@ -177,9 +177,7 @@ impl Backend {
         if measured == 0.0 {
             return LATENCY_UNKNOWN_US;
         }
-        let age_us = self
-            .now_us()
-            .saturating_sub(self.latency_at_us.load(Relaxed));
+        let age_us = self.now_us().saturating_sub(self.latency_at_us.load(Relaxed));
         (measured * fading(age_us)).max(LATENCY_UNKNOWN_US)
     }
 
@@ -205,11 +203,7 @@ impl Backend {
     fn measured(&self, sample_us: f64) {
         let now_us = self.now_us();
         let is_first = f64::from_bits(self.latency_us.load(Relaxed)) == 0.0;
-        let before = if is_first {
-            sample_us
-        } else {
-            self.latency_us()
-        };
+        let before = if is_first { sample_us } else { self.latency_us() };
         let smoothed = if sample_us > before {
             // Peaks count at once, but one of them alone doesn't condemn.
             sample_us.min(before * 4.0)
@@ -247,8 +241,7 @@ impl Backend {
             .fetch_add(1, Relaxed)
             .min(EJECTION_DOUBLINGS_MAX);
         let duration_us = EJECTION_FIRST.as_micros() as u64 * (1 << doublings);
-        self.ejected_until_us
-            .store(self.now_us() + duration_us, Relaxed);
+        self.ejected_until_us.store(self.now_us() + duration_us, Relaxed);
         self.failures_in_a_row.store(0, Relaxed);
         self.server_errors_in_a_row.store(0, Relaxed);
         self.counters.ejections.fetch_add(1, Relaxed);
@@ -269,10 +262,7 @@ impl Backend {
 
     /// What the instance calls itself, or its address until it has said so.
     pub(crate) fn name(&self) -> String {
-        self.instance
-            .get()
-            .cloned()
-            .unwrap_or_else(|| self.address.to_string())
+        self.instance.get().cloned().unwrap_or_else(|| self.address.to_string())
     }
 
     /// Learns the instance's name from the `X-Served-By` of an answer.
@@ -319,9 +309,7 @@ mod tests {
         }
         assert!(!flaky.is_ejected());
         let dead = backend();
-        let ejected = (0..3)
-            .map(|_| dead.failed(FailureKind::Timeout))
-            .collect::<Vec<_>>();
+        let ejected = (0..3).map(|_| dead.failed(FailureKind::Timeout)).collect::<Vec<_>>();
         assert_eq!(ejected, [false, false, true]);
         assert!(dead.is_ejected());
     }

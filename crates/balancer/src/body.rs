@@ -94,11 +94,7 @@ pub(crate) struct StreamingBody {
 }
 
 impl StreamingBody {
-    pub(crate) fn new(
-        incoming: Incoming,
-        bytes_max: u64,
-        fault: Rc<Cell<Option<BodyFault>>>,
-    ) -> Self {
+    pub(crate) fn new(incoming: Incoming, bytes_max: u64, fault: Rc<Cell<Option<BodyFault>>>) -> Self {
         Self {
             incoming,
             bytes_left: bytes_max,
@@ -107,11 +103,7 @@ impl StreamingBody {
         }
     }
 
-    fn fail(
-        &self,
-        fault: BodyFault,
-        error: BodyError,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(&self, fault: BodyFault, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.fault.set(Some(fault));
         Poll::Ready(Some(Err(error)))
     }
@@ -154,10 +146,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Kept(bytes) => {
@@ -237,10 +226,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let (incoming, idle, lease) = match &mut this.source {
             Source::Own(bytes) => {
@@ -248,11 +234,7 @@ impl Body for ResponseBody {
                 this.exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
-            Source::Backend {
-                incoming,
-                idle,
-                lease,
-            } => (incoming, idle, lease),
+            Source::Backend { incoming, idle, lease } => (incoming, idle, lease),
         };
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             ready!(idle.poll_waiting(cx));
@@ -263,8 +245,7 @@ impl Body for ResponseBody {
             this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         // With a known length the end shows at the last frame, and nobody asks again.
-        let is_complete =
-            frame.is_none() || (matches!(frame, Some(Ok(_))) && incoming.is_end_stream());
+        let is_complete = frame.is_none() || (matches!(frame, Some(Ok(_))) && incoming.is_end_stream());
         if is_complete && let Some(lease) = lease.take() {
             lease.give_back();
             this.exchange.completed();
@@ -281,9 +262,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Own(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Backend { incoming, .. } => incoming.size_hint(),
         }
     }

@@ -45,13 +45,7 @@ pub(crate) fn start_of(path: &str) -> &str {
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Exchange {
-    pub(crate) fn begin(
-        worker: Rc<Worker>,
-        side: Side,
-        method: Method,
-        uri: Uri,
-        identity: Identity,
-    ) -> Self {
+    pub(crate) fn begin(worker: Rc<Worker>, side: Side, method: Method, uri: Uri, identity: Identity) -> Self {
         Self {
             worker,
             started: Instant::now(),
@@ -87,11 +81,7 @@ impl Drop for Exchange {
         let route = self.route.map(|route| &shared.table.routes[route]);
         let stats = self.route.unwrap_or(shared.table.routes.len());
         shared.stats.routes[stats].record(self.status.as_u16(), duration);
-        let upstream = self
-            .backend
-            .as_ref()
-            .map(|backend| backend.name())
-            .unwrap_or_default();
+        let upstream = self.backend.as_ref().map(|backend| backend.name()).unwrap_or_default();
         self.worker.log.push(&Line {
             method: self.method.as_str(),
             path: start_of(self.uri.path()),

@@ -210,11 +210,7 @@ impl Order<'_> {
             // Upgrades are never asked for, so nobody may switch protocols.
             return Err(Failed::Broken { is_reused: false });
         }
-        if let Some(served_by) = response
-            .headers()
-            .get(SERVED_BY)
-            .and_then(|value| value.to_str().ok())
-        {
+        if let Some(served_by) = response.headers().get(SERVED_BY).and_then(|value| value.to_str().ok()) {
             backend.learn_name(served_by);
         }
         if response.status().is_server_error() {
@@ -230,9 +226,7 @@ impl Order<'_> {
         self.note_ejection(backend, backend.failed(FailureKind::Connect));
         let is_certain = matches!(
             error.kind(),
-            io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
         );
         if is_certain && backend.set_health(Health::Down) != Health::Down {
             info!(service = %self.service.name, backend = %backend.name(), %error, "Backend can't be reached");
@@ -248,19 +242,15 @@ impl Order<'_> {
     fn pay(&self) -> bool {
         let is_paid = self.worker.shared.budget.take();
         if !is_paid {
-            self.worker
-                .shared
-                .stats
-                .retries_denied
-                .fetch_add(1, Relaxed);
+            self.worker.shared.stats.retries_denied.fetch_add(1, Relaxed);
         }
         is_paid
     }
 
     fn bytes_max(&self, exchange: &Exchange) -> u64 {
-        exchange.route.map_or(0, |route| {
-            self.worker.shared.table.routes[route].body_bytes_max
-        })
+        exchange
+            .route
+            .map_or(0, |route| self.worker.shared.table.routes[route].body_bytes_max)
     }
 }
 

@@ -96,8 +96,7 @@ impl FramingScan {
     fn keep(&mut self, bytes: &[u8]) {
         let room = LINE_BYTES_KEPT.saturating_sub(self.partial.len());
         self.partial_is_cut |= bytes.len() > room;
-        self.partial
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -113,9 +112,7 @@ impl FramingScan {
             self.has_encoding = true;
         } else if starts_with_name(line, b"content-length") {
             let value = line["content-length:".len()..].trim_ascii();
-            let length = std::str::from_utf8(value)
-                .ok()
-                .and_then(|value| value.parse().ok());
+            let length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
             let differs = self.has_length && length != Some(self.length);
             self.has_length = true;
             match length {
@@ -142,9 +139,7 @@ impl FramingScan {
 }
 
 fn starts_with_name(line: &[u8], name: &[u8]) -> bool {
-    line.len() > name.len()
-        && line[name.len()] == b':'
-        && line[..name.len()].eq_ignore_ascii_case(name)
+    line.len() > name.len() && line[name.len()] == b':' && line[..name.len()].eq_ignore_ascii_case(name)
 }
 
 /// A client's connection under watch.
@@ -187,11 +182,7 @@ impl WatchedStream {
 }
 
 impl AsyncRead for WatchedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let filled_before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
@@ -208,11 +199,7 @@ impl AsyncRead for WatchedStream {
 }
 
 impl AsyncWrite for WatchedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -261,7 +248,9 @@ mod tests {
         assert!(is_ambiguous(
             b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
         ));
-        assert!(is_ambiguous(b"POST / HTTP/1.1\r\ntransfer-ENCODING: chunked\r\nHost: a\r\nCONTENT-length: 3\r\n\r\n"));
+        assert!(is_ambiguous(
+            b"POST / HTTP/1.1\r\ntransfer-ENCODING: chunked\r\nHost: a\r\nCONTENT-length: 3\r\n\r\n"
+        ));
         assert!(is_ambiguous(
             b"POST / HTTP/1.1\nContent-Length: 3\nTransfer-Encoding: chunked\n\n"
         ));
@@ -272,12 +261,8 @@ mod tests {
         assert!(is_ambiguous(
             b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n"
         ));
-        assert!(is_ambiguous(
-            b"POST / HTTP/1.1\r\nContent-Length: 3, 4\r\n\r\n"
-        ));
-        assert!(is_ambiguous(
-            b"POST / HTTP/1.1\r\nContent-Length: 0x3\r\n\r\n"
-        ));
+        assert!(is_ambiguous(b"POST / HTTP/1.1\r\nContent-Length: 3, 4\r\n\r\n"));
+        assert!(is_ambiguous(b"POST / HTTP/1.1\r\nContent-Length: 0x3\r\n\r\n"));
     }
 
     #[test]
@@ -298,8 +283,7 @@ mod tests {
     #[test]
     fn bodies_are_not_read_as_heads() {
         let body = b"\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n";
-        let mut bytes =
-            format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut bytes = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
         bytes.extend(body);
         assert!(!is_ambiguous(&bytes));
     }

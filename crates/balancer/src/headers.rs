@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -94,10 +93,7 @@ pub(crate) fn forward_request(
     if !identity.continues_trace {
         headers.remove(TRACESTATE);
     }
-    let client = match headers
-        .get(FORWARDED_FOR)
-        .and_then(|earlier| earlier.to_str().ok())
-    {
+    let client = match headers.get(FORWARDED_FOR).and_then(|earlier| earlier.to_str().ok()) {
         Some(earlier) => format!("{earlier}, {}", peer.ip()),
         None => peer.ip().to_string(),
     };
@@ -140,11 +136,7 @@ pub(crate) fn sign_response(
 ) {
     let mut timing = String::with_capacity(160);
     // Writing to a String can't fail.
-    let _ = write!(
-        timing,
-        "balancer;desc=\"{instance}\";dur={:.1}",
-        milliseconds(elapsed)
-    );
+    let _ = write!(timing, "balancer;desc=\"{instance}\";dur={:.1}", milliseconds(elapsed));
     for failover in failovers {
         let _ = write!(
             timing,
@@ -168,9 +160,7 @@ pub(crate) fn sign_response(
             "camera=(), microphone=(), geolocation=(), payment=()",
         ),
     ] {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 
@@ -206,10 +196,7 @@ mod tests {
     fn forwarded(side: Side, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let identity = Identity::of(&headers);
         forward_request(
@@ -236,14 +223,7 @@ mod tests {
                 ("accept", "text/html"),
             ],
         );
-        for gone in [
-            "connection",
-            "x-secret",
-            "keep-alive",
-            "te",
-            "upgrade",
-            "expect",
-        ] {
+        for gone in ["connection", "x-secret", "keep-alive", "te", "upgrade", "expect"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers["accept"], "text/html");
@@ -319,14 +299,7 @@ mod tests {
     fn a_service_may_be_stricter_or_laxer_by_its_own_header() {
         let mut headers = HeaderMap::new();
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        sign_response(
-            &mut headers,
-            Side::Public,
-            "balancer-1",
-            Duration::ZERO,
-            &[],
-            "r-1",
-        );
+        sign_response(&mut headers, Side::Public, "balancer-1", Duration::ZERO, &[], "r-1");
         assert_eq!(headers[REFERRER_POLICY], "no-referrer");
     }
 }

@@ -113,18 +113,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_decides() {
-        assert_eq!(
-            health_of_answer(Some(b"HTTP/1.1 200 OK\r\n\r\n")).await,
-            Health::Up
-        );
+        assert_eq!(health_of_answer(Some(b"HTTP/1.1 200 OK\r\n\r\n")).await, Health::Up);
         assert_eq!(
             health_of_answer(Some(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")).await,
             Health::Down
         );
-        assert_eq!(
-            health_of_answer(Some(b"nonsense, but long enough")).await,
-            Health::Down
-        );
+        assert_eq!(health_of_answer(Some(b"nonsense, but long enough")).await, Health::Down);
     }
 
     #[tokio::test]

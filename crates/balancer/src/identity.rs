@@ -64,22 +64,14 @@ fn is_sane_request_id(value: &str) -> bool {
 }
 
 fn is_traceparent(value: &str) -> bool {
-    let is_hex = |part: &str| {
-        part.bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     if value.len() != TRACEPARENT_BYTES || !value.is_ascii() || !value.starts_with("00-") {
         return false;
     }
     let (trace_id, span_id, flags) = (&value[3..35], &value[36..52], &value[53..]);
     let dashes = value.as_bytes()[35] == b'-' && value.as_bytes()[52] == b'-';
-    dashes
-        && is_hex(trace_id)
-        && is_hex(span_id)
-        && is_hex(flags)
-        && !is_zero(trace_id)
-        && !is_zero(span_id)
+    dashes && is_hex(trace_id) && is_hex(span_id) && is_hex(flags) && !is_zero(trace_id) && !is_zero(span_id)
 }
 
 #[cfg(test)]
@@ -94,10 +86,7 @@ mod tests {
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {
-        assert_eq!(
-            identity(REQUEST_ID, "order-7_a.b").request_id,
-            "order-7_a.b"
-        );
+        assert_eq!(identity(REQUEST_ID, "order-7_a.b").request_id, "order-7_a.b");
         for insane in ["", "a b", "a\"b", &"a".repeat(65)] {
             let made = identity(REQUEST_ID, insane).request_id;
             assert_eq!(made.len(), 32, "{insane}");
@@ -126,11 +115,7 @@ mod tests {
         ] {
             let identity = identity(TRACEPARENT, broken);
             assert!(!identity.continues_trace, "{broken}");
-            assert!(
-                is_traceparent(&identity.traceparent),
-                "{}",
-                identity.traceparent
-            );
+            assert!(is_traceparent(&identity.traceparent), "{}", identity.traceparent);
         }
     }
 }

@@ -145,12 +145,7 @@ pub struct Balancer {
 impl Balancer {
     /// Starts discovery, health checks and the threads that serve. Must be called within a tokio runtime, which
     /// carries the first two.
-    pub fn start(
-        instance: String,
-        table: RouteTable,
-        sockets: Sockets,
-        limits: Limits,
-    ) -> io::Result<Self> {
+    pub fn start(instance: String, table: RouteTable, sockets: Sockets, limits: Limits) -> io::Result<Self> {
         let (log, log_writer) = AccessLog::start(&instance, limits.access_log)?;
         let services = table
             .services
@@ -168,10 +163,7 @@ impl Balancer {
             log,
             connections: AtomicU32::new(0),
             connections_max: limits.connections_max,
-            handed_over: sockets
-                .public
-                .is_handed_over()
-                .then(|| sockets.public.clone()),
+            handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -238,12 +230,7 @@ impl Balancer {
         // The writer ends with the last log. An operator's open connection may hold one a little longer.
         drop(self.shared);
         let writer_deadline = Instant::now() + LOG_FLUSH_DEADLINE;
-        while self
-            .log_writer
-            .as_ref()
-            .is_some_and(|writer| !writer.is_finished())
-            && Instant::now() < writer_deadline
-        {
+        while self.log_writer.as_ref().is_some_and(|writer| !writer.is_finished()) && Instant::now() < writer_deadline {
             tokio::time::sleep(DRAIN_POLL).await;
         }
         left == 0

@@ -19,8 +19,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     if config.health_check {
         return Ok(startup::health_check(config.listen_admin, "/readyz").await);
     }
-    let table =
-        load_routes(&config).unwrap_or_else(|error| startup::exit_config(format!("{error:#}")));
+    let table = load_routes(&config).unwrap_or_else(|error| startup::exit_config(format!("{error:#}")));
     let _telemetry = shop_telemetry::init(KIND);
     let instance = shop_net::instance::name(config.instance.as_deref(), KIND).await;
     shop_telemetry::set_instance(&instance);
@@ -62,8 +61,7 @@ fn load_routes(config: &Config) -> anyhow::Result<RouteTable> {
     let Some(path) = &config.routes_file else {
         return Ok(RouteTable::built_in()?);
     };
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
     RouteTable::parse(&text).with_context(|| format!("ROUTES_FILE {}", path.display()))
 }
 

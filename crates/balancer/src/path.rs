@@ -67,14 +67,8 @@ fn decode(path: &str) -> Result<String, PathError> {
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
         let byte = if byte == b'%' {
-            let high = rest
-                .next()
-                .and_then(hex_digit)
-                .ok_or(PathError::BrokenEscape)?;
-            let low = rest
-                .next()
-                .and_then(hex_digit)
-                .ok_or(PathError::BrokenEscape)?;
+            let high = rest.next().and_then(hex_digit).ok_or(PathError::BrokenEscape)?;
+            let low = rest.next().and_then(hex_digit).ok_or(PathError::BrokenEscape)?;
             let decoded = high << 4 | low;
             if decoded == b'/' {
                 return Err(PathError::Ambiguous);
@@ -92,9 +86,7 @@ fn decode(path: &str) -> Result<String, PathError> {
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    (byte as char)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -103,13 +95,7 @@ mod tests {
 
     #[test]
     fn ordinary_paths_stay_as_they_are() {
-        for path in [
-            "/",
-            "/products/7",
-            "/assets/shop.1a2b.css",
-            "/a-b_c~d",
-            "/orders/",
-        ] {
+        for path in ["/", "/products/7", "/assets/shop.1a2b.css", "/a-b_c~d", "/orders/"] {
             assert!(
                 matches!(normalise(path), Ok(Cow::Borrowed(same)) if same == path),
                 "{path}"

@@ -66,18 +66,11 @@ pub(crate) async fn serve(
             exchange.status = parts.status;
             headers::forward_response(&mut parts.headers);
             sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(
-                parts,
-                ResponseBody::from_backend(incoming, answer.lease, exchange),
-            )
+            Response::from_parts(parts, ResponseBody::from_backend(incoming, answer.lease, exchange))
         }
         Err(refusal) => {
             count(&worker, &refusal);
-            let own = refusal.respond(
-                wants_page,
-                start_of(exchange.uri.path()),
-                &exchange.identity.request_id,
-            );
+            let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
             let (mut parts, body) = own.into_parts();
             exchange.status = parts.status;
             sign(&mut parts.headers, &worker, &exchange, &failovers);
@@ -130,19 +123,10 @@ async fn pass_on(
     let is_repeatable = parts.method.is_safe() || parts.headers.contains_key(IDEMPOTENCY_KEY);
     let body = if body.is_end_stream() {
         RequestBody::Empty
-    } else if is_repeatable
-        && body
-            .size_hint()
-            .exact()
-            .is_some_and(|bytes| bytes <= KEPT_BYTES_MAX)
-    {
+    } else if is_repeatable && body.size_hint().exact().is_some_and(|bytes| bytes <= KEPT_BYTES_MAX) {
         RequestBody::Kept(keep(body).await?)
     } else {
-        RequestBody::Streaming(StreamingBody::new(
-            body,
-            route.body_bytes_max,
-            fault.clone(),
-        ))
+        RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, fault.clone()))
     };
     headers::forward_request(
         &mut parts.headers,
@@ -172,13 +156,7 @@ fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
     let is_understood = match codings.next() {
         None => true,
-        Some(coding) => {
-            coding
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"chunked")
-                && codings.next().is_none()
-        }
+        Some(coding) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none(),
     };
     if is_understood {
         Ok(())
@@ -189,13 +167,9 @@ fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
 
 fn check_method(method: &Method) -> Result<(), Refusal> {
     match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::PATCH
-        | Method::DELETE
-        | Method::OPTIONS => Ok(()),
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => {
+            Ok(())
+        }
         _ => Err(Refusal::MethodNotAllowed),
     }
 }
@@ -211,9 +185,7 @@ fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
         (None, _) => parts.version == Version::HTTP_10,
         (Some(host), None) => {
             let authority = Authority::try_from(host.as_bytes());
-            authority.is_ok_and(|authority| {
-                !authority.as_str().contains('@') && !authority.host().is_empty()
-            })
+            authority.is_ok_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
         }
         _ => false,
     };
@@ -221,10 +193,7 @@ fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
         return Err(Refusal::BadHost);
     }
     // HTTP/1.1 towards the service needs one even where the client's HTTP/1.0 doesn't.
-    parts
-        .headers
-        .entry(HOST)
-        .or_insert(HeaderValue::from_static("shop"));
+    parts.headers.entry(HOST).or_insert(HeaderValue::from_static("shop"));
     Ok(())
 }
 
@@ -249,12 +218,7 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn sign(
-    headers: &mut http::HeaderMap,
-    worker: &Worker,
-    exchange: &Exchange,
-    failovers: &[Failover],
-) {
+fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
     let request_id = &exchange.identity.request_id;
     headers::sign_response(

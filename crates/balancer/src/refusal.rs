@@ -1,9 +1,7 @@
 //! Answers that the balancer gives itself: a page for people, a problem (RFC 9457) for programs.
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
-};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::path::PathError;
@@ -58,7 +56,12 @@ impl Refusal {
                 "Bad host",
                 "A request needs exactly one valid Host.".to_owned(),
             ),
-            Self::BadPath(error) => (StatusCode::BAD_REQUEST, "bad-path", "Bad address", format!("Sorry, {error}.")),
+            Self::BadPath(error) => (
+                StatusCode::BAD_REQUEST,
+                "bad-path",
+                "Bad address",
+                format!("Sorry, {error}."),
+            ),
             Self::TargetTooLong => (
                 StatusCode::URI_TOO_LONG,
                 "address-too-long",
@@ -186,9 +189,7 @@ impl Refusal {
 /// What customers miss when a whole service is gone; what else the shop has goes on.
 fn what_is_missing(service: &str) -> &'static str {
     match service {
-        "user" => {
-            "Carts, orders and accounts can't be reached just now. The gallery itself is open."
-        }
+        "user" => "Carts, orders and accounts can't be reached just now. The gallery itself is open.",
         "inventory" => "The gallery can't be reached just now.",
         _ => "This part of the shop can't be reached just now.",
     }
@@ -196,11 +197,10 @@ fn what_is_missing(service: &str) -> &'static str {
 
 /// Browsers ask for pages by name; programs ask for JSON or for anything.
 pub(crate) fn prefers_page(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|accept| {
-        accept
-            .to_str()
-            .is_ok_and(|accept| accept.contains("text/html"))
-    })
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
 }
 
 fn problem(wording: &Wording, path: &str, request_id: &str) -> String {

@@ -132,10 +132,7 @@ impl RouteTable {
             if !seen.insert(route.prefix.clone()) {
                 return Err(RoutesError::DuplicatePrefix(route.prefix));
             }
-            let Some(service) = services
-                .iter()
-                .position(|service| service.name == route.service)
-            else {
+            let Some(service) = services.iter().position(|service| service.name == route.service) else {
                 return Err(RoutesError::UnknownService {
                     prefix: route.prefix,
                     service: route.service,
@@ -162,10 +159,7 @@ impl RouteTable {
         if is_under(path, "/internal") != private || is_operators(path) {
             return None;
         }
-        let found = self
-            .routes
-            .iter()
-            .position(|route| is_under(path, &route.prefix))?;
+        let found = self.routes.iter().position(|route| is_under(path, &route.prefix))?;
         // The fallback is for customers: an unknown internal path is nobody's.
         (!private || self.routes[found].prefix != "/").then_some(found)
     }
@@ -228,11 +222,7 @@ mod tests {
             "/cartography",
             "/internals",
         ] {
-            assert_eq!(
-                service_of(path, false).as_deref(),
-                Some("inventory"),
-                "{path}"
-            );
+            assert_eq!(service_of(path, false).as_deref(), Some("inventory"), "{path}");
         }
         for path in [
             "/register",
@@ -256,10 +246,7 @@ mod tests {
     fn internal_paths_exist_only_on_the_private_side() {
         assert_eq!(service_of("/internal/products", false), None);
         assert_eq!(service_of("/internal", false), None);
-        assert_eq!(
-            service_of("/internal/products", true).as_deref(),
-            Some("inventory")
-        );
+        assert_eq!(service_of("/internal/products", true).as_deref(), Some("inventory"));
         assert_eq!(service_of("/internal/unknown", true), None);
         assert_eq!(service_of("/products/7", true), None);
     }
@@ -274,9 +261,7 @@ mod tests {
     #[test]
     fn unusable_files_are_refused() {
         let service = "[[service]]\nname = \"a\"\naddresses = [\"a:1\"]\n";
-        let route = |prefix: &str, service: &str| {
-            format!("[[route]]\nprefix = {prefix:?}\nservice = {service:?}\n")
-        };
+        let route = |prefix: &str, service: &str| format!("[[route]]\nprefix = {prefix:?}\nservice = {service:?}\n");
         let parse = |text: &str| RouteTable::parse(text).err();
         assert!(matches!(parse("nonsense"), Some(RoutesError::Syntax(_))));
         assert!(matches!(
@@ -296,14 +281,9 @@ mod tests {
             Some(RoutesError::NoFallback)
         ));
         let twice = format!("{service}{}{}", route("/", "a"), route("/", "a"));
-        assert!(matches!(
-            parse(&twice),
-            Some(RoutesError::DuplicatePrefix(_))
-        ));
-        let bad_address = "[[service]]\nname = \"a\"\naddresses = [\"a\"]\n[[route]]\nprefix = \"/\"\nservice = \"a\"\n";
-        assert!(matches!(
-            parse(bad_address),
-            Some(RoutesError::BadAddress(_))
-        ));
+        assert!(matches!(parse(&twice), Some(RoutesError::DuplicatePrefix(_))));
+        let bad_address =
+            "[[service]]\nname = \"a\"\naddresses = [\"a\"]\n[[route]]\nprefix = \"/\"\nservice = \"a\"\n";
+        assert!(matches!(parse(bad_address), Some(RoutesError::BadAddress(_))));
     }
 }

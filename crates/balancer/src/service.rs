@@ -89,11 +89,7 @@ impl Service {
                 let first = nth(first_index).or_else(|| nth(0))?;
                 let second = nth((first_index + offset) % candidates).unwrap_or(first);
                 let first_is_fine = first.cost() <= second.cost() * NOISE;
-                Some(if first_is_fine {
-                    first.clone()
-                } else {
-                    second.clone()
-                })
+                Some(if first_is_fine { first.clone() } else { second.clone() })
             }
         }
     }
@@ -130,9 +126,7 @@ mod tests {
 
     fn service(count: u16) -> Service {
         let service = Service::new("inventory".to_owned());
-        let addresses: Vec<SocketAddr> = (1..=count)
-            .map(|port| ([127, 0, 0, 1], port).into())
-            .collect();
+        let addresses: Vec<SocketAddr> = (1..=count).map(|port| ([127, 0, 0, 1], port).into()).collect();
         service.set_addresses(&addresses);
         for backend in service.backends().iter() {
             backend.set_health(Health::Up);
@@ -153,10 +147,7 @@ mod tests {
     #[test]
     fn equals_share_the_work() {
         let counts = counts(&service(3), 3000);
-        assert!(
-            counts.iter().all(|count| (700..=1300).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (700..=1300).contains(count)), "{counts:?}");
     }
 
     #[test]
@@ -178,11 +169,7 @@ mod tests {
     #[test]
     fn what_was_tried_and_what_is_down_is_not_chosen() {
         let service = service(3);
-        let ids: Vec<u64> = service
-            .backends()
-            .iter()
-            .map(|backend| backend.id)
-            .collect();
+        let ids: Vec<u64> = service.backends().iter().map(|backend| backend.id).collect();
         service.backends()[2].set_health(Health::Down);
         for _ in 0..50 {
             assert_eq!(service.choose(&ids[..1]).expect("somebody").id, ids[1]);

@@ -8,8 +8,8 @@ use crate::Shared;
 
 /// Upper bounds of the histogram's buckets.
 const BUCKETS_US: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
 ];
 
 /// The requests of one route, or of none.
@@ -60,42 +60,26 @@ pub(crate) fn render(shared: &Shared) -> String {
     render_backends(&mut out, shared);
     let stats = &shared.stats;
     let single = [
-        (
-            "balancer_retries_total",
-            "counter",
-            stats.retries.load(Relaxed),
-        ),
+        ("balancer_retries_total", "counter", stats.retries.load(Relaxed)),
         (
             "balancer_retries_denied_total",
             "counter",
             stats.retries_denied.load(Relaxed),
         ),
         ("balancer_shed_total", "counter", stats.shed.load(Relaxed)),
-        (
-            "balancer_refused_total",
-            "counter",
-            stats.refused.load(Relaxed),
-        ),
+        ("balancer_refused_total", "counter", stats.refused.load(Relaxed)),
         (
             "balancer_connections_accepted_total",
             "counter",
             stats.connections_accepted.load(Relaxed),
         ),
-        (
-            "balancer_log_batches_lost_total",
-            "counter",
-            shared.log.lost_batches(),
-        ),
+        ("balancer_log_batches_lost_total", "counter", shared.log.lost_batches()),
         (
             "balancer_connections",
             "gauge",
             u64::from(shared.connections.load(Relaxed)),
         ),
-        (
-            "balancer_in_flight",
-            "gauge",
-            u64::from(shared.admission.in_flight()),
-        ),
+        ("balancer_in_flight", "gauge", u64::from(shared.admission.in_flight())),
     ];
     for (name, kind, value) in single {
         let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
@@ -119,20 +103,13 @@ fn render_routes(out: &mut String, shared: &Shared) {
         for (class, count) in route.by_class.iter().enumerate() {
             let count = count.load(Relaxed);
             if count > 0 {
-                let _ = writeln!(
-                    out,
-                    "balancer_requests_total{{{labels},status=\"{class}xx\"}} {count}"
-                );
+                let _ = writeln!(out, "balancer_requests_total{{{labels},status=\"{class}xx\"}} {count}");
             }
         }
     }
     out.push_str("# TYPE balancer_request_duration_seconds histogram\n");
     for (labels, route) in labels.iter().zip(&shared.stats.routes) {
-        let counts: Vec<u64> = route
-            .buckets
-            .iter()
-            .map(|bucket| bucket.load(Relaxed))
-            .collect();
+        let counts: Vec<u64> = route.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         if total == 0 {
             continue;
@@ -151,14 +128,8 @@ fn render_routes(out: &mut String, shared: &Shared) {
             out,
             "balancer_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {total}"
         );
-        let _ = writeln!(
-            out,
-            "balancer_request_duration_seconds_sum{{{labels}}} {sum}"
-        );
-        let _ = writeln!(
-            out,
-            "balancer_request_duration_seconds_count{{{labels}}} {total}"
-        );
+        let _ = writeln!(out, "balancer_request_duration_seconds_sum{{{labels}}} {sum}");
+        let _ = writeln!(out, "balancer_request_duration_seconds_count{{{labels}}} {total}");
     }
 }
 
@@ -168,10 +139,7 @@ fn render_backends(out: &mut String, shared: &Shared) {
     let mut gauges = String::new();
     for service in &shared.services {
         for backend in service.backends().iter() {
-            let labels = format!(
-                "service=\"{}\",backend=\"{}\"",
-                service.name, backend.address
-            );
+            let labels = format!("service=\"{}\",backend=\"{}\"", service.name, backend.address);
             let counters = &backend.counters;
             let _ = writeln!(
                 requests,
@@ -191,19 +159,12 @@ fn render_backends(out: &mut String, shared: &Shared) {
                     "balancer_upstream_failures_total{{{labels},kind=\"{kind}\"}} {count}"
                 );
             }
-            let is_up =
-                u8::from(backend.health() == crate::backend::Health::Up && !backend.is_ejected());
+            let is_up = u8::from(backend.health() == crate::backend::Health::Up && !backend.is_ejected());
             let _ = writeln!(gauges, "balancer_backend_up{{{labels}}} {is_up}");
         }
     }
-    let _ = write!(
-        out,
-        "# TYPE balancer_upstream_requests_total counter\n{requests}"
-    );
-    let _ = write!(
-        out,
-        "# TYPE balancer_upstream_failures_total counter\n{failures}"
-    );
+    let _ = write!(out, "# TYPE balancer_upstream_requests_total counter\n{requests}");
+    let _ = write!(out, "# TYPE balancer_upstream_failures_total counter\n{failures}");
     let _ = write!(out, "# TYPE balancer_backend_up gauge\n{gauges}");
 }
 

@@ -54,9 +54,7 @@ impl Pool {
                 }
                 newest.sender
             };
-            if sender.is_ready()
-                || matches!(timeout(READY_DEADLINE, sender.ready()).await, Ok(Ok(())))
-            {
+            if sender.is_ready() || matches!(timeout(READY_DEADLINE, sender.ready()).await, Ok(Ok(()))) {
                 return Some(sender);
             }
         }
@@ -97,11 +95,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// A pooled connection that was idle for no longer than `idle_max`, or a new one.
-    pub(crate) async fn obtain(
-        worker: &Rc<Worker>,
-        backend: Arc<Backend>,
-        idle_max: Duration,
-    ) -> io::Result<Self> {
+    pub(crate) async fn obtain(worker: &Rc<Worker>, backend: Arc<Backend>, idle_max: Duration) -> io::Result<Self> {
         backend.begin();
         let mut lease = Self {
             sender: None,
@@ -109,10 +103,7 @@ impl Lease {
             is_reused: true,
             worker: worker.clone(),
         };
-        lease.sender = worker
-            .pool
-            .take(lease.backend.id, idle_max.min(IDLE_MAX))
-            .await;
+        lease.sender = worker.pool.take(lease.backend.id, idle_max.min(IDLE_MAX)).await;
         if lease.sender.is_none() {
             lease.is_reused = false;
             lease.sender = Some(connect(&lease.backend).await?);

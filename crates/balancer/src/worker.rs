@@ -41,9 +41,7 @@ pub(crate) struct Worker {
 
 /// Serves until the process stops. `sockets` are where each side's connections come from.
 pub(crate) fn run(shared: Arc<Shared>, sockets: Vec<(Side, ListenSource)>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = shared.stop.clone();
     let worker = Rc::new(Worker {
         log: shared.log.buffer(),
@@ -102,15 +100,9 @@ async fn accept_forever(worker: Rc<Worker>, side: Side, source: ListenSource) {
     }
 }
 
-async fn accept_when_there_is_room(
-    worker: &Worker,
-    side: Side,
-    listeners: &mut Listeners,
-) -> Accepted {
+async fn accept_when_there_is_room(worker: &Worker, side: Side, listeners: &mut Listeners) -> Accepted {
     // Services among themselves always get through: they are few, and others wait for them.
-    while side != Side::Private
-        && worker.shared.connections.load(Relaxed) >= worker.shared.connections_max
-    {
+    while side != Side::Private && worker.shared.connections.load(Relaxed) >= worker.shared.connections_max {
         tokio::time::sleep(FULL_PAUSE).await;
     }
     listeners.accept().await

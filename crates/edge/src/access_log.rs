@@ -79,9 +79,7 @@ impl AccessLog {
     pub fn record(&self, line: &Line<'_>) {
         let Some(lines) = &self.lines else { return };
         let whole = Whole {
-            ts: OffsetDateTime::now_utc()
-                .format(&Rfc3339)
-                .unwrap_or_default(),
+            ts: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             level: "INFO",
             msg: "Answered a request",
             service: "edge",

@@ -86,22 +86,13 @@ async fn purge(State(state): State<AdminState>, Json(purge): Json<Purge>) -> Res
         let Ok(url) = url.parse::<Uri>() else {
             return (StatusCode::BAD_REQUEST, format!("not a URL: {url}\n")).into_response();
         };
-        purged += state
-            .app
-            .fetcher
-            .purge_key(&CacheKey::new(url.path()))
-            .await;
+        purged += state.app.fetcher.purge_key(&CacheKey::new(url.path())).await;
     }
     for tag in &purge.tags {
         purged += state.app.fetcher.purge_tag(tag).await;
     }
     metrics::counter!("edge_purged_total").increment(purged as u64);
-    tracing::info!(
-        urls = purge.urls.len(),
-        tags = purge.tags.len(),
-        purged,
-        "Purged"
-    );
+    tracing::info!(urls = purge.urls.len(), tags = purge.tags.len(), purged, "Purged");
     Json(Purged { purged }).into_response()
 }
 

@@ -33,14 +33,9 @@ impl Body for EdgeBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Full(body) => Pin::new(body)
-                .poll_frame(context)
-                .map_err(|never| match never {}),
+            Self::Full(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Streamed(body) => Pin::new(body).poll_frame(context),
         }
     }
@@ -75,9 +70,7 @@ pub fn streamed<E>(pieces: impl Stream<Item = Result<Bytes, E>> + Send + 'static
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    let frames = pieces
-        .map_ok(Frame::data)
-        .map_err(|error| BodyError(Box::new(error)));
+    let frames = pieces.map_ok(Frame::data).map_err(|error| BodyError(Box::new(error)));
     EdgeBody::Streamed(StreamBody::new(frames).boxed_unsync())
 }
 
@@ -86,8 +79,5 @@ pub async fn file(file: std::fs::File, range: Range<u64>) -> std::io::Result<Edg
     let mut file = tokio::fs::File::from_std(file);
     file.seek(SeekFrom::Start(range.start)).await?;
     let part = file.take(range.end.saturating_sub(range.start));
-    Ok(streamed(ReaderStream::with_capacity(
-        part,
-        FILE_CHUNK_BYTES,
-    )))
+    Ok(streamed(ReaderStream::with_capacity(part, FILE_CHUNK_BYTES)))
 }

@@ -125,39 +125,22 @@ impl CacheStatus {
             Self::Hit { ttl_seconds } => {
                 let _ = write!(text, "; hit; ttl={ttl_seconds}");
             }
-            Self::Revalidated {
-                ttl_seconds,
-                collapsed,
-            } => {
-                let _ = write!(
-                    text,
-                    "; fwd=stale; fwd-status=304; ttl={ttl_seconds}; stored"
-                );
+            Self::Revalidated { ttl_seconds, collapsed } => {
+                let _ = write!(text, "; fwd=stale; fwd-status=304; ttl={ttl_seconds}; stored");
                 text.push_str(if collapsed { "; collapsed" } else { "" });
             }
-            Self::Miss {
-                why,
-                status,
-                collapsed,
-            } => {
+            Self::Miss { why, status, collapsed } => {
                 let _ = write!(text, "; fwd={}", why.name());
                 status_text(&mut text, Some(status));
                 text.push_str("; stored");
                 text.push_str(if collapsed { "; collapsed" } else { "" });
             }
-            Self::StaleOnError {
-                ttl_seconds,
-                status,
-            } => {
+            Self::StaleOnError { ttl_seconds, status } => {
                 text.push_str("; fwd=stale");
                 status_text(&mut text, status);
                 let _ = write!(text, "; ttl={ttl_seconds}; detail=stale-if-error");
             }
-            Self::Pass {
-                why,
-                status,
-                reason,
-            } => {
+            Self::Pass { why, status, reason } => {
                 let _ = write!(text, "; fwd={}", why.name());
                 status_text(&mut text, Some(status));
                 if let Some(reason) = reason {
@@ -183,36 +166,24 @@ mod tests {
     #[test]
     fn the_header_says_what_happened_in_the_words_of_the_rfc() {
         let header = |status: CacheStatus| status.header("edge-1");
-        assert_eq!(
-            header(CacheStatus::Hit { ttl_seconds: 30 }),
-            "edge-1; hit; ttl=30"
-        );
+        assert_eq!(header(CacheStatus::Hit { ttl_seconds: 30 }), "edge-1; hit; ttl=30");
         let miss = CacheStatus::Miss {
             why: Forward::UriMiss,
             status: StatusCode::OK,
             collapsed: true,
         };
-        assert_eq!(
-            header(miss),
-            "edge-1; fwd=uri-miss; fwd-status=200; stored; collapsed"
-        );
+        assert_eq!(header(miss), "edge-1; fwd=uri-miss; fwd-status=200; stored; collapsed");
         let stale = CacheStatus::StaleOnError {
             ttl_seconds: -5,
             status: None,
         };
-        assert_eq!(
-            header(stale),
-            "edge-1; fwd=stale; ttl=-5; detail=stale-if-error"
-        );
+        assert_eq!(header(stale), "edge-1; fwd=stale; ttl=-5; detail=stale-if-error");
         let pass = CacheStatus::Pass {
             why: Forward::VaryMiss,
             status: StatusCode::NOT_FOUND,
             reason: Some(NotStored::Status),
         };
-        assert_eq!(
-            header(pass),
-            "edge-1; fwd=vary-miss; fwd-status=404; detail=status"
-        );
+        assert_eq!(header(pass), "edge-1; fwd=vary-miss; fwd-status=404; detail=status");
     }
 
     #[test]

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, HeaderName,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
@@ -64,10 +63,7 @@ fn plan(visit: Visit<'_>, head: &Head) -> Plan {
         return Plan::NotModified;
     }
     // Ranges are defined for GET only (RFC 9110 section 14.2), and a part of an error page helps nobody.
-    if visit.method != Method::GET
-        || head.status != StatusCode::OK
-        || !range_applies(visit.headers, &head.headers)
-    {
+    if visit.method != Method::GET || head.status != StatusCode::OK || !range_applies(visit.headers, &head.headers) {
         return Plan::Whole;
     }
     match range::requested(visit.headers, head.body_bytes) {
@@ -112,11 +108,7 @@ pub async fn object(visit: Visit<'_>, head: &Head, source: Source) -> Response<E
     let headers = response.headers_mut();
     // Room for what is added here and in `sign`: growing a header map means hashing it all again.
     headers.reserve(head.headers.len() + 12);
-    headers.extend(
-        head.headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    headers.extend(head.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     headers.insert(AGE, head.lifetime.age_seconds(unix_now()).into());
     if head.status == StatusCode::OK {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -127,17 +119,8 @@ pub async fn object(visit: Visit<'_>, head: &Head, source: Source) -> Response<E
         }
         Plan::Part(range) => {
             headers.insert(CONTENT_LENGTH, length.into());
-            let text = format!(
-                "bytes {}-{}/{}",
-                range.start,
-                range.end - 1,
-                head.body_bytes
-            );
-            headers.extend(
-                HeaderValue::from_str(&text)
-                    .ok()
-                    .map(|value| (CONTENT_RANGE, value)),
-            );
+            let text = format!("bytes {}-{}/{}", range.start, range.end - 1, head.body_bytes);
+            headers.extend(HeaderValue::from_str(&text).ok().map(|value| (CONTENT_RANGE, value)));
         }
         Plan::NotModified => {
             // These describe a body, and there is none.
@@ -149,11 +132,7 @@ pub async fn object(visit: Visit<'_>, head: &Head, source: Source) -> Response<E
             headers.remove(CONTENT_ENCODING);
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             let text = format!("bytes */{}", head.body_bytes);
-            headers.extend(
-                HeaderValue::from_str(&text)
-                    .ok()
-                    .map(|value| (CONTENT_RANGE, value)),
-            );
+            headers.extend(HeaderValue::from_str(&text).ok().map(|value| (CONTENT_RANGE, value)));
         }
     }
     response
@@ -172,10 +151,7 @@ pub fn sign(
     let mut timing = String::with_capacity(96);
     let word = cache.word();
     let ms = elapsed.as_secs_f64() * 1000.0;
-    let _ = write!(
-        timing,
-        "edge;desc=\"{instance}\";dur={ms:.1}, cache;desc=\"{word}\""
-    );
+    let _ = write!(timing, "edge;desc=\"{instance}\";dur={ms:.1}, cache;desc=\"{word}\"");
     if let Some(age) = headers.get(AGE).and_then(|age| age.to_str().ok()) {
         let _ = write!(timing, ", age;desc=\"{age}\"");
     }
@@ -198,13 +174,7 @@ pub fn sign(
 }
 
 /// An error as RFC 9457 has it.
-pub fn problem(
-    status: StatusCode,
-    slug: &str,
-    title: &str,
-    path: &str,
-    id: &HeaderValue,
-) -> Response<EdgeBody> {
+pub fn problem(status: StatusCode, slug: &str, title: &str, path: &str, id: &HeaderValue) -> Response<EdgeBody> {
     let problem = json!({
         "type": format!("/problems/{slug}"),
         "title": title,
@@ -215,27 +185,20 @@ pub fn problem(
     let mut response = Response::new(body::full(problem.to_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 fn append_text(list: &mut String, more: Option<&HeaderValue>) {
-    if let Some(more) = more
-        .and_then(|more| more.to_str().ok())
-        .filter(|more| !more.is_empty())
-    {
+    if let Some(more) = more.and_then(|more| more.to_str().ok()).filter(|more| !more.is_empty()) {
         list.push_str(", ");
         list.push_str(more);
     }
 }
 
 fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
-    let at =
-        |offset: u64| usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+    let at = |offset: u64| usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
     bytes.slice(at(range.start)..at(range.end))
 }
 
@@ -248,9 +211,7 @@ mod tests {
     use crate::store::test_entry;
 
     fn planned(method: &Method, headers: &[(HeaderName, &str)]) -> Plan {
-        let head = test_entry("/photos/a", Selection::default(), &[], 1000)
-            .head
-            .clone();
+        let head = test_entry("/photos/a", Selection::default(), &[], 1000).head.clone();
         let headers = headers
             .iter()
             .map(|(name, value)| (name.clone(), value.parse().unwrap()))
@@ -279,20 +240,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_is_cut_out_of_memory() {
-        let head = test_entry("/photos/a", Selection::default(), &[], 10)
-            .head
-            .clone();
+        let head = test_entry("/photos/a", Selection::default(), &[], 10).head.clone();
         let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=-3"))]);
         let visit = Visit {
             method: &Method::GET,
             headers: &headers,
         };
-        let response = object(
-            visit,
-            &head,
-            Source::Memory(Bytes::from_static(b"0123456789")),
-        )
-        .await;
+        let response = object(visit, &head, Source::Memory(Bytes::from_static(b"0123456789"))).await;
         assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
         assert_eq!(response.headers()[CONTENT_RANGE], "bytes 7-9/10");
         let body = http_body_util::BodyExt::collect(response.into_body())

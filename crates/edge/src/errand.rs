@@ -108,9 +108,7 @@ impl<'a> Errand<'a> {
         let ttl_seconds = ttl_seconds(&lifetime, now);
         let cache = if lifetime.usable_while_revalidating(now) {
             CacheStatus::Hit { ttl_seconds }
-        } else if self.app.fetcher.origin_is_failing()
-            && self.usable_on_error(&entry, OriginFailure::Unreachable)
-        {
+        } else if self.app.fetcher.origin_is_failing() && self.usable_on_error(&entry, OriginFailure::Unreachable) {
             // Waiting for an origin that has just failed everybody would only make its failure everybody's.
             CacheStatus::StaleOnError {
                 ttl_seconds,
@@ -141,10 +139,7 @@ impl<'a> Errand<'a> {
         match outcome {
             Outcome::Revalidated { entry, notes } if self.is_mine(&entry.head.selection) => {
                 let ttl_seconds = ttl_seconds(&entry.head.lifetime, unix_now());
-                let cache = CacheStatus::Revalidated {
-                    ttl_seconds,
-                    collapsed,
-                };
+                let cache = CacheStatus::Revalidated { ttl_seconds, collapsed };
                 let answer = self.stored(&entry, cache).await?;
                 Some(Answer { notes, ..answer })
             }
@@ -214,10 +209,7 @@ impl<'a> Errand<'a> {
                 None
             };
             let ttl_seconds = ttl_seconds(&entry.head.lifetime, unix_now());
-            let cache = CacheStatus::StaleOnError {
-                ttl_seconds,
-                status,
-            };
+            let cache = CacheStatus::StaleOnError { ttl_seconds, status };
             if let Some(answer) = self.stored(entry, cache).await {
                 return answer;
             }
@@ -234,10 +226,7 @@ impl<'a> Errand<'a> {
             return Answer::new(answer.clone().map(body::full), cache);
         }
         let (slug, title) = match failure.status() {
-            StatusCode::SERVICE_UNAVAILABLE => (
-                "overloaded",
-                "Too much at once: please try again in a moment",
-            ),
+            StatusCode::SERVICE_UNAVAILABLE => ("overloaded", "Too much at once: please try again in a moment"),
             StatusCode::GATEWAY_TIMEOUT => ("origin-timeout", "The shop did not answer in time"),
             _ => ("origin-unreachable", "The shop can't be reached just now"),
         };
@@ -282,11 +271,7 @@ fn passed(response: Response<EdgeBody>, why: Forward, reason: Option<NotStored>)
         status: response.status(),
         reason,
     };
-    Answer {
-        response,
-        cache,
-        notes,
-    }
+    Answer { response, cache, notes }
 }
 
 /// What is left of a lifetime; below zero if it is over.

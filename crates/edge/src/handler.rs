@@ -56,14 +56,7 @@ pub async fn handle<B>(app: Arc<App>, request: Request<B>) -> Response<EdgeBody>
     };
     let elapsed = started.elapsed();
     let mut response = answer.response;
-    deliver::sign(
-        &mut response,
-        &app.instance,
-        answer.cache,
-        &answer.notes,
-        &id,
-        elapsed,
-    );
+    deliver::sign(&mut response, &app.instance, answer.cache, &answer.notes, &id, elapsed);
     if parts.method == Method::HEAD {
         *response.body_mut() = body::empty();
     }
@@ -101,7 +94,5 @@ fn record(
 fn body_bytes(response: &Response<EdgeBody>) -> u64 {
     use http_body::Body as _;
     let announced = announced_length(response.headers());
-    announced
-        .or(response.body().size_hint().exact())
-        .unwrap_or(0)
+    announced.or(response.body().size_hint().exact()).unwrap_or(0)
 }

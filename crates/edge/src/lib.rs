@@ -31,11 +31,7 @@ use crate::request_metrics::RequestMetrics;
 use crate::store::Store;
 
 /// Opens the cache and puts the parts together. To be called within the runtime that fetches.
-pub async fn build(
-    config: &Config,
-    instance: String,
-    access_log: AccessLog,
-) -> io::Result<Arc<App>> {
+pub async fn build(config: &Config, instance: String, access_log: AccessLog) -> io::Result<Arc<App>> {
     let store_config = config.store();
     let opened = tokio::task::spawn_blocking(move || Store::open(store_config)).await;
     let store = Arc::new(opened.map_err(io::Error::other)??);

@@ -40,12 +40,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let access_log = AccessLog::start(&instance).context("the access log can't be started")?;
     let app = edge::build(config, instance, access_log)
         .await
-        .with_context(|| {
-            format!(
-                "the cache in {} can't be opened",
-                config.cache_dir.display()
-            )
-        })?;
+        .with_context(|| format!("the cache in {} can't be opened", config.cache_dir.display()))?;
 
     let source = match &config.gateway_socket {
         Some(path) => handover::follow(path.clone()),
@@ -87,12 +82,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     let mut threads = Vec::new();
     for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-        let serving = server::serve(
-            source.clone(),
-            Arc::clone(&app),
-            limits.clone(),
-            shutdown.clone(),
-        );
+        let serving = server::serve(source.clone(), Arc::clone(&app), limits.clone(), shutdown.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(DISK_THREADS_MAX)
@@ -109,9 +99,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     startup::shutdown_signal().await;
     ready.store(false, Ordering::Relaxed);
     shutdown.cancel();
-    let joined = tokio::task::spawn_blocking(move || {
-        threads.into_iter().all(|thread| thread.join().is_ok())
-    });
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
     anyhow::ensure!(joined.await?, "a serving thread panicked");
     tracing::info!("Drained");
     Ok(())

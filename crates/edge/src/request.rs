@@ -37,16 +37,8 @@ impl Refused {
                 "method-not-allowed",
                 "Only GET and HEAD are served here",
             ),
-            Self::Path => (
-                StatusCode::BAD_REQUEST,
-                "bad-request",
-                "The path is malformed",
-            ),
-            Self::PathLength => (
-                StatusCode::URI_TOO_LONG,
-                "uri-too-long",
-                "The path is too long",
-            ),
+            Self::Path => (StatusCode::BAD_REQUEST, "bad-request", "The path is malformed"),
+            Self::PathLength => (StatusCode::URI_TOO_LONG, "uri-too-long", "The path is too long"),
         }
     }
 }
@@ -64,11 +56,7 @@ pub fn path<'a>(method: &Method, uri: &'a Uri) -> Result<&'a str, Refused> {
     if method != Method::GET && method != Method::HEAD {
         return Err(Refused::Method);
     }
-    if is_plain(path) {
-        Ok(path)
-    } else {
-        Err(Refused::Path)
-    }
+    if is_plain(path) { Ok(path) } else { Err(Refused::Path) }
 }
 
 /// Whether the path means what it says: no other path names the same thing, whoever interprets it.

@@ -23,9 +23,7 @@ impl RequestMetrics {
     /// Registers all of them, so that they can be seen before anything has happened.
     pub fn new() -> Self {
         let of_word = |word: &'static str| OfWord {
-            requests: CLASSES.map(
-                |class| metrics::counter!("edge_requests_total", "cache" => word, "class" => class),
-            ),
+            requests: CLASSES.map(|class| metrics::counter!("edge_requests_total", "cache" => word, "class" => class)),
             bytes: metrics::counter!("edge_response_bytes_total", "cache" => word),
             seconds: metrics::histogram!("edge_request_seconds", "cache" => word),
         };
@@ -33,13 +31,7 @@ impl RequestMetrics {
     }
 
     /// Counts a request.
-    pub fn record(
-        &self,
-        cache: CacheStatus,
-        status: StatusCode,
-        body_bytes: u64,
-        elapsed: Duration,
-    ) {
+    pub fn record(&self, cache: CacheStatus, status: StatusCode, body_bytes: u64, elapsed: Duration) {
         let Some(of_word) = self.0.get(cache.position()) else {
             return;
         };

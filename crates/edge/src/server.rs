@@ -52,12 +52,7 @@ impl Limits {
 }
 
 /// Serves until shutdown, then lets requests finish. To be run by each thread, on a runtime of its own.
-pub async fn serve(
-    source: ListenSource,
-    app: Arc<App>,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(source: ListenSource, app: Arc<App>, limits: Limits, shutdown: CancellationToken) {
     let mut listeners = source.listeners();
     drop(source);
     let connections = TaskTracker::new();
@@ -94,12 +89,7 @@ pub async fn serve(
     }
 }
 
-async fn converse(
-    accepted: Accepted,
-    app: Arc<App>,
-    shutdown: CancellationToken,
-    notice: Duration,
-) {
+async fn converse(accepted: Accepted, app: Arc<App>, shutdown: CancellationToken, notice: Duration) {
     let Accepted { stream, gone, .. } = accepted;
     // The kernel watches over a client that stops reading; a deadline for the whole answer would punish slow lines.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_TIMEOUT));

@@ -16,19 +16,11 @@ pub(crate) struct Config {
     pub(crate) listen_edge: SocketAddr,
 
     /// Unix socket at which balancers fetch the shop's socket.
-    #[arg(
-        long,
-        env = "GATEWAY_SHOP_SOCKET",
-        default_value = "/run/zillion/shop/gateway.sock"
-    )]
+    #[arg(long, env = "GATEWAY_SHOP_SOCKET", default_value = "/run/zillion/shop/gateway.sock")]
     pub(crate) shop_socket: PathBuf,
 
     /// Unix socket at which edges fetch the edge's socket.
-    #[arg(
-        long,
-        env = "GATEWAY_EDGE_SOCKET",
-        default_value = "/run/zillion/edge/gateway.sock"
-    )]
+    #[arg(long, env = "GATEWAY_EDGE_SOCKET", default_value = "/run/zillion/edge/gateway.sock")]
     pub(crate) edge_socket: PathBuf,
 
     /// Address for operators: /livez and /metrics.

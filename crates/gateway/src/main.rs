@@ -35,19 +35,11 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 /// Serves the sockets until `shutdown` completes. Holders see the gateway go by the end of their Unix connections.
 async fn run(config: &Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let shop = bind_patiently(config.listen_shop)
-        .await
-        .context("LISTEN_SHOP")?;
-    let edge = bind_patiently(config.listen_edge)
-        .await
-        .context("LISTEN_EDGE")?;
-    let admin = bind_patiently(config.listen_admin)
-        .await
-        .context("LISTEN_ADMIN")?;
-    let shop_handover =
-        shop_net::handover::serve(shop, &config.shop_socket).context("GATEWAY_SHOP_SOCKET")?;
-    let edge_handover =
-        shop_net::handover::serve(edge, &config.edge_socket).context("GATEWAY_EDGE_SOCKET")?;
+    let shop = bind_patiently(config.listen_shop).await.context("LISTEN_SHOP")?;
+    let edge = bind_patiently(config.listen_edge).await.context("LISTEN_EDGE")?;
+    let admin = bind_patiently(config.listen_admin).await.context("LISTEN_ADMIN")?;
+    let shop_handover = shop_net::handover::serve(shop, &config.shop_socket).context("GATEWAY_SHOP_SOCKET")?;
+    let edge_handover = shop_net::handover::serve(edge, &config.edge_socket).context("GATEWAY_EDGE_SOCKET")?;
     info!(
         shop = %config.listen_shop,
         edge = %config.listen_edge,
@@ -118,14 +110,8 @@ mod tests {
         let running = config.clone();
         let gateway = tokio::spawn(async move { run(&running, std::future::pending()).await });
         let holders = [
-            (
-                config.listen_shop,
-                shop_net::handover::follow(config.shop_socket),
-            ),
-            (
-                config.listen_edge,
-                shop_net::handover::follow(config.edge_socket),
-            ),
+            (config.listen_shop, shop_net::handover::follow(config.shop_socket)),
+            (config.listen_edge, shop_net::handover::follow(config.edge_socket)),
         ];
         for (address, source) in holders {
             let mut listeners = source.listeners();
@@ -135,9 +121,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            timeout(Duration::from_secs(5), connecting)
-                .await
-                .expect("connected");
+            timeout(Duration::from_secs(5), connecting).await.expect("connected");
             timeout(Duration::from_secs(5), accepting)
                 .await
                 .expect("in time")

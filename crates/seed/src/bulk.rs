@@ -74,9 +74,7 @@ pub async fn users(users: &Shards, demo_id: i64, count: i64) -> Result<()> {
         for cluster in users.clusters() {
             let emails: Vec<String> = (next..=end)
                 .map(email)
-                .filter(|email| {
-                    users.for_slot(slot_of_key(email.as_bytes())).name() == cluster.name()
-                })
+                .filter(|email| users.for_slot(slot_of_key(email.as_bytes())).name() == cluster.name())
                 .collect();
             open(cluster, &emails, &hash).await?;
         }

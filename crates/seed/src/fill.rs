@@ -62,10 +62,7 @@ where
     loop {
         match work().await {
             Err(error) if error.is_unavailable() && Instant::now() < end => {
-                info!(
-                    error = &error as &dyn std::error::Error,
-                    "Waiting for the database"
-                );
+                info!(error = &error as &dyn std::error::Error, "Waiting for the database");
                 sleep(Duration::from_secs(1)).await;
             }
             other => return other,
@@ -123,12 +120,7 @@ fn shopkeeper_login(access: &Access) -> Login<'_> {
 }
 
 /// Draws and uploads what has no picture yet.
-async fn hang_pictures(
-    access: &Access,
-    shop: &Shop,
-    inventory: &Cluster,
-    catalogue: &[Print],
-) -> Result<()> {
+async fn hang_pictures(access: &Access, shop: &Shop, inventory: &Cluster, catalogue: &[Print]) -> Result<()> {
     let last = i64::from(prints::PRINT_COUNT);
     let bare = patiently(|| async {
         let mut conn = inventory.write().await?;
@@ -138,9 +130,7 @@ async fn hang_pictures(
     let total = catalogue.len();
     let mut done = total - bare.len();
     info!(done, total, "Drawing the prints that have no picture yet");
-    let wanted = catalogue
-        .iter()
-        .filter(|print| bare.contains(&i64::from(print.number)));
+    let wanted = catalogue.iter().filter(|print| bare.contains(&i64::from(print.number)));
     let mut hung = futures::stream::iter(wanted)
         .map(|print| hang(access, shop, inventory, print))
         .buffer_unordered(AT_ONCE);
@@ -155,8 +145,7 @@ async fn hang_pictures(
 
 async fn hang(access: &Access, shop: &Shop, inventory: &Cluster, print: &Print) -> Result<()> {
     let number = print.number;
-    let drawing =
-        tokio::task::spawn_blocking(move || prints::to_jpeg(&prints::draw(number, LONG_SIDE_PX)));
+    let drawing = tokio::task::spawn_blocking(move || prints::to_jpeg(&prints::draw(number, LONG_SIDE_PX)));
     let jpeg = Bytes::from(drawing.await.context("drawing")?.context("encoding")?);
     let product_id = i64::from(number);
     let alt = format!(

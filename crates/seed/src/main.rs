@@ -33,9 +33,7 @@ async fn main() -> ExitCode {
 }
 
 async fn fill_all(config: &Config) -> Result<()> {
-    let access = config
-        .access()
-        .unwrap_or_else(|error| startup::exit_config(error));
+    let access = config.access().unwrap_or_else(|error| startup::exit_config(error));
     let inventory = inventory().await?;
     let users = users().await?;
     // The shop is serving meanwhile: drawing must not take the processor from it.
@@ -57,8 +55,7 @@ async fn fill_all(config: &Config) -> Result<()> {
 }
 
 async fn inventory() -> Result<Cluster> {
-    let config =
-        ClusterConfig::from_env("INVENTORY_DB").unwrap_or_else(|error| startup::exit_config(error));
+    let config = ClusterConfig::from_env("INVENTORY_DB").unwrap_or_else(|error| startup::exit_config(error));
     Ok(Cluster::connect(config).await?)
 }
 

@@ -49,9 +49,7 @@ impl ShopError {
     /// Whether the same request may succeed later.
     fn may_pass(&self) -> bool {
         self.status().is_none_or(|status| {
-            status.is_server_error()
-                || status == StatusCode::TOO_MANY_REQUESTS
-                || status == StatusCode::REQUEST_TIMEOUT
+            status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT
         })
     }
 }
@@ -104,10 +102,7 @@ impl Shop {
     /// Opens an account. Nothing happens if the e-mail address has one.
     pub async fn register(&self, login: Login<'_>, name: &str) -> Result<(), ShopError> {
         let body = json!({ "email": login.email, "name": name, "password": login.password });
-        let answer = persistently("register", || {
-            self.send(self.post("/api/users").json(&body))
-        })
-        .await;
+        let answer = persistently("register", || self.send(self.post("/api/users").json(&body))).await;
         match answer {
             Err(error) if error.status() == Some(StatusCode::CONFLICT) => Ok(()),
             other => other.map(drop),
@@ -117,10 +112,7 @@ impl Shop {
     /// Logs in. Returns the user's id.
     pub async fn log_in(&self, login: Login<'_>) -> Result<i64, ShopError> {
         let body = json!({ "email": login.email, "password": login.password });
-        persistently("log in", || {
-            self.send(self.post("/api/sessions").json(&body))
-        })
-        .await?;
+        persistently("log in", || self.send(self.post("/api/sessions").json(&body))).await?;
         let me: Me = persistently("ask who is logged in", || async {
             Ok(self
                 .send(self.client.get(format!("{}/api/me", self.base_url)))
@@ -129,13 +121,11 @@ impl Shop {
                 .await?)
         })
         .await?;
-        me.user
-            .map(|person| person.id)
-            .ok_or_else(|| ShopError::Refused {
-                status: StatusCode::UNAUTHORIZED,
-                text: "logged in, and then nobody".to_owned(),
-                retry_after: None,
-            })
+        me.user.map(|person| person.id).ok_or_else(|| ShopError::Refused {
+            status: StatusCode::UNAUTHORIZED,
+            text: "logged in, and then nobody".to_owned(),
+            retry_after: None,
+        })
     }
 
     /// Uploads a product's picture, once. Returns the photo's id.

@@ -35,11 +35,7 @@ async fn catalogue(cluster: &Cluster) {
 async fn the_catalogue_is_written_once_and_keeps_what_the_shopkeeper_changed() {
     let (database, cluster) = inventory().await;
     catalogue(&cluster).await;
-    execute(
-        &database,
-        "update products set title = 'Renamed' where id = 7",
-    )
-    .await;
+    execute(&database, "update products set title = 'Renamed' where id = 7").await;
     execute(
         &database,
         "update stock set available = available - 1, sold = 1 where product_id = 7",
@@ -52,11 +48,7 @@ async fn the_catalogue_is_written_once_and_keeps_what_the_shopkeeper_changed() {
         i64::from(PRINT_COUNT)
     );
     assert_eq!(
-        number(
-            &database,
-            "select count(*) from products where title = 'Renamed'"
-        )
-        .await,
+        number(&database, "select count(*) from products where title = 'Renamed'").await,
         1
     );
     assert_eq!(
@@ -64,11 +56,7 @@ async fn the_catalogue_is_written_once_and_keeps_what_the_shopkeeper_changed() {
         1
     );
     assert_eq!(
-        number(
-            &database,
-            "select count(*) from products where edition_size is null"
-        )
-        .await,
+        number(&database, "select count(*) from products where edition_size is null").await,
         24
     );
     assert_eq!(
@@ -104,10 +92,7 @@ async fn restocking_brings_the_whole_edition_back_and_forgets_no_sale() {
     let short = "select count(*) from stock s join products p on p.id = s.product_id
                  where s.available <> coalesce(p.edition_size, 500000)";
     assert_eq!(number(&database, short).await, 0);
-    assert_eq!(
-        number(&database, "select sum(sold)::bigint from stock").await,
-        sold
-    );
+    assert_eq!(number(&database, "select sum(sold)::bigint from stock").await, sold);
     assert_eq!(
         number(&database, "select reserved from stock where product_id = 3").await,
         1
@@ -124,20 +109,10 @@ async fn a_large_catalogue_goes_on_where_it_was_cut_off() {
     bulk::products(&cluster, 6000).await.unwrap();
     bulk::products(&cluster, 6000).await.unwrap();
 
+    assert_eq!(number(&database, "select count(*) from products").await, 6000);
+    assert_eq!(number(&database, "select max(id) from products").await, 6000);
     assert_eq!(
-        number(&database, "select count(*) from products").await,
-        6000
-    );
-    assert_eq!(
-        number(&database, "select max(id) from products").await,
-        6000
-    );
-    assert_eq!(
-        number(
-            &database,
-            "select min(available) from stock where product_id > 120"
-        )
-        .await,
+        number(&database, "select min(available) from stock where product_id > 120").await,
         OPEN_COPIES,
     );
     let next = "select nextval(pg_get_serial_sequence('products', 'id'))";

@@ -73,19 +73,18 @@ pub async fn audit(databases: &Databases, options: Options) -> Result<Report, Au
 
 async fn check_stock(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("stock adds up");
-    let mut conn = databases
-        .inventory
-        .read(Freshness::Primary)
-        .await
-        .of("inventory")?;
-    check.checked = stock::count(&mut conn)
-        .await
-        .of("inventory")?
-        .unsigned_abs();
+    let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
+    check.checked = stock::count(&mut conn).await.of("inventory")?.unsigned_abs();
     for row in stock::mismatches(&mut conn).await.of("inventory")? {
         check.offends(format!(
             "product {}: initial {} = available {} + reserved {} (orders: {}) + sold {} (orders: {})",
-            row.product_id, row.initial, row.available, row.reserved, row.reserved_by_orders, row.sold, row.sold_by_orders
+            row.product_id,
+            row.initial,
+            row.available,
+            row.reserved,
+            row.reserved_by_orders,
+            row.sold,
+            row.sold_by_orders
         ));
     }
     Ok(check)
@@ -116,13 +115,9 @@ async fn check_orders(databases: &Databases, options: Options) -> Result<[Check;
     for cluster in databases.users.clusters() {
         let mut after = (i64::MIN, i64::MIN);
         loop {
-            let page = orders::page(
-                &mut *cluster.read(Freshness::Primary).await.of("users")?,
-                after,
-                PAGE,
-            )
-            .await
-            .of("users")?;
+            let page = orders::page(&mut *cluster.read(Freshness::Primary).await.of("users")?, after, PAGE)
+                .await
+                .of("users")?;
             let Some(last) = page.last() else { break };
             after = (last.user_id, last.order_id);
             let effects = Effects::read(databases, &page).await?;
@@ -156,10 +151,7 @@ async fn check_orders(databases: &Databases, options: Options) -> Result<[Check;
                         .is_some_and(|now| now.0 == order.state && now.1 == order.attempt);
                 if judged {
                     for wrong in effects.judge(order) {
-                        check.offends(format!(
-                            "order {} ({}): {wrong}",
-                            order.order_id, order.state
-                        ));
+                        check.offends(format!("order {} ({}): {wrong}", order.order_id, order.state));
                     }
                 }
                 if !rules::is_at_rest(&order.state)
@@ -177,10 +169,7 @@ async fn check_orders(databases: &Databases, options: Options) -> Result<[Check;
     Ok([at_rest, in_flight, placement])
 }
 
-async fn standing_still(
-    cluster: &Cluster,
-    order_ids: &[i64],
-) -> Result<HashMap<i64, (String, i32)>, AuditError> {
+async fn standing_still(cluster: &Cluster, order_ids: &[i64]) -> Result<HashMap<i64, (String, i32)>, AuditError> {
     if order_ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -201,29 +190,13 @@ struct Effects {
 impl Effects {
     async fn read(databases: &Databases, page: &[OrderRow]) -> Result<Self, AuditError> {
         let ids: Vec<i64> = page.iter().map(|order| order.order_id).collect();
-        let mut conn = databases
-            .inventory
-            .read(Freshness::Primary)
-            .await
-            .of("inventory")?;
-        let reservations = reservations::of_orders(&mut conn, &ids)
-            .await
-            .of("inventory")?;
-        let mut conn = databases
-            .payments
-            .read(Freshness::Primary)
-            .await
-            .of("payments")?;
+        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
+        let reservations = reservations::of_orders(&mut conn, &ids).await.of("inventory")?;
+        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
         let payments = payments::of_orders(&mut conn, &ids).await.of("payments")?;
         Ok(Self {
-            reservations: reservations
-                .into_iter()
-                .map(|row| (row.order_id, row))
-                .collect(),
-            payments: payments
-                .into_iter()
-                .map(|row| (row.order_id, row))
-                .collect(),
+            reservations: reservations.into_iter().map(|row| (row.order_id, row)).collect(),
+            payments: payments.into_iter().map(|row| (row.order_id, row)).collect(),
         })
     }
 
@@ -240,14 +213,8 @@ async fn check_reservations(databases: &Databases) -> Result<Check, AuditError> 
     let mut check = Check::new("reservations have orders");
     let mut after = i64::MIN;
     loop {
-        let mut conn = databases
-            .inventory
-            .read(Freshness::Primary)
-            .await
-            .of("inventory")?;
-        let page = reservations::page(&mut conn, after, PAGE)
-            .await
-            .of("inventory")?;
+        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
+        let page = reservations::page(&mut conn, after, PAGE).await.of("inventory")?;
         drop(conn);
         let Some((last, _)) = page.last() else {
             return Ok(check);
@@ -261,14 +228,8 @@ async fn check_payments(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("payments have orders");
     let mut after = i64::MIN;
     loop {
-        let mut conn = databases
-            .payments
-            .read(Freshness::Primary)
-            .await
-            .of("payments")?;
-        let page = payments::page(&mut conn, after, PAGE)
-            .await
-            .of("payments")?;
+        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
+        let page = payments::page(&mut conn, after, PAGE).await.of("payments")?;
         drop(conn);
         let Some((last, _)) = page.last() else {
             return Ok(check);

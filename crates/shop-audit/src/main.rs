@@ -46,9 +46,7 @@ async fn connect() -> anyhow::Result<Databases> {
     let inventory = ClusterConfig::from_env("INVENTORY_DB").context("the database of inventory")?;
     let payments = ClusterConfig::from_env("PAYMENTS_DB").context("the database of payments")?;
     Ok(Databases {
-        users: Shards::from_env("USERS_DB")
-            .await
-            .context("the database of users")?,
+        users: Shards::from_env("USERS_DB").await.context("the database of users")?,
         inventory: Cluster::connect(inventory).await?,
         payments: Cluster::connect(payments).await?,
     })

@@ -68,11 +68,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "{:<28} {:>10} {:>10}", "check", "rows", "offending")?;
         for check in &self.checks {
-            writeln!(
-                f,
-                "{:<28} {:>10} {:>10}",
-                check.name, check.checked, check.offending
-            )?;
+            writeln!(f, "{:<28} {:>10} {:>10}", check.name, check.checked, check.offending)?;
         }
         for check in self.checks.iter().filter(|check| check.offending > 0) {
             writeln!(f, "\n{}:", check.name)?;

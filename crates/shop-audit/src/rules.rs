@@ -38,9 +38,7 @@ pub(crate) fn order(
         wrong.push(format!("the payment is {paid}"));
     }
     if reserved == "released" && matches!(paid, "none" | "captured") {
-        wrong.push(format!(
-            "the reservation was released while the payment is {paid}"
-        ));
+        wrong.push(format!("the reservation was released while the payment is {paid}"));
     }
     if let Some(reservation) = reservation
         && (!reservation.lines.is_empty() || reserved != "released")
@@ -79,12 +77,7 @@ pub(crate) fn reservation(state: &str, order: Option<&str>) -> Option<String> {
         ("released", Some(order)) => matches!(order, "cancelling" | "cancelled"),
         _ => false,
     };
-    (!fits).then(|| {
-        format!(
-            "the reservation is {state}, the order {}",
-            order.unwrap_or_default()
-        )
-    })
+    (!fits).then(|| format!("the reservation is {state}, the order {}", order.unwrap_or_default()))
 }
 
 /// What is wrong with an entry of the ledger, given its order's state as read afterwards.
@@ -98,12 +91,7 @@ pub(crate) fn payment(state: &str, order: Option<&str>) -> Option<String> {
         ("voided", Some(order)) => matches!(order, "cancelling" | "cancelled"),
         _ => false,
     };
-    (!fits).then(|| {
-        format!(
-            "the payment is {state}, the order {}",
-            order.unwrap_or_default()
-        )
-    })
+    (!fits).then(|| format!("the payment is {state}, the order {}", order.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -144,10 +132,7 @@ mod tests {
     fn a_confirmed_order_is_sold_and_captured_to_the_row() {
         let sold = reserved("sold", &["7 x 2"]);
         assert!(order(&row("confirmed"), Some(&sold), Some(&paid("captured", 200))).is_empty());
-        assert_eq!(
-            order(&row("confirmed"), None, Some(&paid("captured", 200))).len(),
-            1
-        );
+        assert_eq!(order(&row("confirmed"), None, Some(&paid("captured", 200))).len(), 1);
         assert_eq!(order(&row("confirmed"), Some(&sold), None).len(), 1);
         assert_eq!(
             order(&row("confirmed"), Some(&sold), Some(&paid("captured", 199))).len(),
@@ -170,14 +155,7 @@ mod tests {
         assert!(order(&row("cancelled"), Some(&released), Some(&paid("voided", 0))).is_empty());
         assert!(!order(&row("cancelled"), None, Some(&paid("voided", 0))).is_empty());
         assert!(!order(&row("cancelled"), Some(&released), None).is_empty());
-        assert!(
-            !order(
-                &row("cancelled"),
-                Some(&released),
-                Some(&paid("captured", 200))
-            )
-            .is_empty()
-        );
+        assert!(!order(&row("cancelled"), Some(&released), Some(&paid("captured", 200))).is_empty());
     }
 
     #[test]

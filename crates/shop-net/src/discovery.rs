@@ -41,10 +41,7 @@ impl Discovery {
     /// Always the same addresses, for what is configured by address.
     pub fn fixed(addresses: impl Into<Arc<[SocketAddr]>>) -> Self {
         let (_, addresses) = watch::channel(addresses.into());
-        Self {
-            addresses,
-            _task: None,
-        }
+        Self { addresses, _task: None }
     }
 
     /// The last good answer, sorted; empty until the first one.
@@ -77,11 +74,7 @@ async fn refresh_forever(names: Vec<(String, u16)>, sender: watch::Sender<Arc<[S
     let mut failing = vec![false; names.len()];
     while !sender.is_closed() {
         let lookups = names.iter().map(|(name, port)| lookup(name, *port));
-        for (index, answer) in futures::future::join_all(lookups)
-            .await
-            .into_iter()
-            .enumerate()
-        {
+        for (index, answer) in futures::future::join_all(lookups).await.into_iter().enumerate() {
             match answer {
                 Ok(answer) => {
                     failing[index] = false;
@@ -149,8 +142,7 @@ mod tests {
         let addresses = tokio::time::timeout(Duration::from_secs(10), discovery.known())
             .await
             .expect("an answer");
-        let expected: Vec<SocketAddr> =
-            vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 2], 1).into()];
+        let expected: Vec<SocketAddr> = vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 2], 1).into()];
         assert_eq!(&*addresses, expected);
     }
 

@@ -187,11 +187,7 @@ mod tests {
     fn every_truncation_is_refused_without_a_panic() {
         let message = answer(7, &["zillion-inventory-2", "zillion_web"]);
         for length in 0..message.len() {
-            assert_eq!(
-                ptr_answers(&message[..length], 7),
-                None,
-                "cut to {length} bytes"
-            );
+            assert_eq!(ptr_answers(&message[..length], 7), None, "cut to {length} bytes");
         }
     }
 

@@ -21,10 +21,7 @@ const NAME_BYTES_MAX: usize = 64;
 /// The explicit name if there is one, else the container's name as Docker's DNS tells it, shortened to its kind and
 /// number, else the host's name, else the kind.
 pub async fn name(explicit: Option<&str>, kind: &str) -> String {
-    if let Some(explicit) = explicit
-        .map(str::trim)
-        .filter(|explicit| !explicit.is_empty())
-    {
+    if let Some(explicit) = explicit.map(str::trim).filter(|explicit| !explicit.is_empty()) {
         return clean(explicit);
     }
     let hostname = hostname().await;
@@ -43,17 +40,13 @@ pub async fn name(explicit: Option<&str>, kind: &str) -> String {
 }
 
 async fn hostname() -> Option<String> {
-    let text = tokio::fs::read_to_string("/proc/sys/kernel/hostname")
-        .await
-        .ok()?;
+    let text = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 async fn docker_dns_is_in_use() -> bool {
-    let resolvers = tokio::fs::read_to_string("/etc/resolv.conf")
-        .await
-        .unwrap_or_default();
+    let resolvers = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
     resolvers
         .lines()
         .any(|line| line.split_whitespace().eq(["nameserver", "127.0.0.11"]))
@@ -61,12 +54,7 @@ async fn docker_dns_is_in_use() -> bool {
 
 /// Docker writes the container's addresses beside its host name into /etc/hosts.
 async fn own_addresses(hostname: &str) -> Vec<Ipv4Addr> {
-    let Ok(Ok(found)) = timeout(
-        HOSTNAME_LOOKUP_DEADLINE,
-        tokio::net::lookup_host((hostname, 0)),
-    )
-    .await
-    else {
+    let Ok(Ok(found)) = timeout(HOSTNAME_LOOKUP_DEADLINE, tokio::net::lookup_host((hostname, 0))).await else {
         return Vec::new();
     };
     let mut addresses: Vec<Ipv4Addr> = found
@@ -105,19 +93,14 @@ fn shorten(container: &str, kind: &str) -> Option<String> {
     let label = container.split('.').next()?.replace('_', "-");
     let (before, number) = label.rsplit_once('-')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let is_kind = before == kind
-        || before
-            .strip_suffix(kind)
-            .is_some_and(|prefix| prefix.ends_with('-'));
+    let is_kind = before == kind || before.strip_suffix(kind).is_some_and(|prefix| prefix.ends_with('-'));
     (is_number && is_kind).then(|| format!("{kind}-{number}"))
 }
 
 /// Names end up in headers, metrics and logs: only what is harmless there is kept.
 fn clean(name: &str) -> String {
     name.chars()
-        .filter(|character| {
-            character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.')
-        })
+        .filter(|character| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.'))
         .take(NAME_BYTES_MAX)
         .collect()
 }
@@ -128,10 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_explicit_name_wins_and_is_made_harmless() {
-        assert_eq!(
-            name(Some(" inventory-9 "), "inventory").await,
-            "inventory-9"
-        );
+        assert_eq!(name(Some(" inventory-9 "), "inventory").await, "inventory-9");
         assert_eq!(name(Some("a\"b\r\nc"), "inventory").await, "abc");
     }
 
@@ -150,10 +130,7 @@ mod tests {
             shorten("my-shop-photo-worker-12.web", "photo-worker").as_deref(),
             Some("photo-worker-12")
         );
-        assert_eq!(
-            shorten("zillion_user_1.web", "user").as_deref(),
-            Some("user-1")
-        );
+        assert_eq!(shorten("zillion_user_1.web", "user").as_deref(), Some("user-1"));
         assert_eq!(shorten("user-1.web", "user").as_deref(), Some("user-1"));
         assert_eq!(shorten("zillion-superuser-1.web", "user"), None);
         assert_eq!(shorten("zillion-user-one.web", "user"), None);
@@ -174,10 +151,7 @@ mod tests {
             answer.extend(b"user-7\0");
             server.send_to(&answer, client).await.expect("sent");
         });
-        assert_eq!(
-            ask(address, Ipv4Addr::LOCALHOST).await,
-            Some(vec!["user-7".to_owned()])
-        );
+        assert_eq!(ask(address, Ipv4Addr::LOCALHOST).await, Some(vec!["user-7".to_owned()]));
     }
 
     #[tokio::test]

@@ -196,10 +196,7 @@ impl Listeners {
     reason = "sound for a type whose descriptor never changes; the replacement needs unsafe code"
 )]
 fn register(generation: &Generation) -> io::Result<AsyncFd<StdListener>> {
-    AsyncFd::with_interest(
-        generation.listener.try_clone()?,
-        tokio::io::Interest::READABLE,
-    )
+    AsyncFd::with_interest(generation.listener.try_clone()?, tokio::io::Interest::READABLE)
 }
 
 fn prepare(stream: std::net::TcpStream) -> io::Result<TcpStream> {
@@ -230,10 +227,7 @@ mod tests {
             tokio::spawn(async move {
                 loop {
                     let connection = listeners.accept().await;
-                    sender
-                        .send((index, connection))
-                        .await
-                        .expect("the test listens");
+                    sender.send((index, connection)).await.expect("the test listens");
                 }
             });
         }
@@ -243,10 +237,7 @@ mod tests {
             let (index, _connection) = accepted.recv().await.expect("accepted");
             counts[index] += 1;
         }
-        assert!(
-            counts.iter().all(|count| *count >= 10),
-            "uneven: {counts:?}"
-        );
+        assert!(counts.iter().all(|count| *count >= 10), "uneven: {counts:?}");
     }
 
     #[tokio::test]

@@ -61,10 +61,9 @@ impl Turn {
 
     /// Whether somebody else should have the connection that has just come.
     pub(crate) fn is_for_others(&self) -> bool {
-        let process_was_last =
-            self.courtesy.has_other_processes && self.courtesy.process_was_last.load(Relaxed);
-        let thread_was_last = self.courtesy.threads.load(Relaxed) > 1
-            && self.courtesy.last_thread.load(Relaxed) == self.thread;
+        let process_was_last = self.courtesy.has_other_processes && self.courtesy.process_was_last.load(Relaxed);
+        let thread_was_last =
+            self.courtesy.threads.load(Relaxed) > 1 && self.courtesy.last_thread.load(Relaxed) == self.thread;
         self.burst_left == 0 && (process_was_last || thread_was_last)
     }
 

@@ -11,19 +11,13 @@ use system_tests::{
 /// Sends a request that must be refused with this status and as problem details.
 async fn refused(request: RequestBuilder, status: u16) -> Result<Value> {
     let what = format!("{request:?}");
-    let response = request
-        .header(header::ACCEPT, "application/json")
-        .send()
-        .await?;
+    let response = request.header(header::ACCEPT, "application/json").send().await?;
     let (seen, headers, text) = (
         response.status().as_u16(),
         response.headers().clone(),
         response.text().await?,
     );
-    ensure!(
-        seen == status,
-        "{seen} instead of {status} for {what}: {text:.300}"
-    );
+    ensure!(seen == status, "{seen} instead of {status} for {what}: {text:.300}");
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
@@ -32,15 +26,9 @@ async fn refused(request: RequestBuilder, status: u16) -> Result<Value> {
         kind.starts_with("application/problem+json"),
         "{kind} for {what}: {text:.300}"
     );
-    ensure!(
-        headers.contains_key("x-request-id"),
-        "no request id for {what}"
-    );
+    ensure!(headers.contains_key("x-request-id"), "no request id for {what}");
     let problem: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-    ensure!(
-        problem["status"] == status && problem["title"].is_string(),
-        "{problem}"
-    );
+    ensure!(problem["status"] == status && problem["title"].is_string(), "{problem}");
     Ok(problem)
 }
 
@@ -66,9 +54,7 @@ async fn unknown_things_are_404() -> Result<()> {
         .await?;
     ensure!(page.status() == 404);
     ensure!(
-        page.headers()[header::CONTENT_TYPE]
-            .to_str()?
-            .starts_with("text/html"),
+        page.headers()[header::CONTENT_TYPE].to_str()?.starts_with("text/html"),
         "a browser gets a page"
     );
     Ok(())
@@ -79,11 +65,7 @@ async fn malformed_requests_are_refused_by_name() -> Result<()> {
     let stack = Stack::from_env()?;
     let customer = Customer::registered(&stack.shop).await?;
     let url = |path: &str| customer.url(path);
-    refused(
-        customer.http.get(url("/api/products?cursor=%00broken")),
-        400,
-    )
-    .await?;
+    refused(customer.http.get(url("/api/products?cursor=%00broken")), 400).await?;
     let json = |method: Method, path: &str, body: &'static str| {
         customer
             .http
@@ -101,16 +83,8 @@ async fn malformed_requests_are_refused_by_name() -> Result<()> {
         422,
     )
     .await?;
-    refused(
-        json(Method::PUT, "/api/cart/items/1", r#"{"quantity":-1}"#),
-        422,
-    )
-    .await?;
-    refused(
-        json(Method::PUT, "/api/cart/items/1", r#"{"quantity":100000}"#),
-        422,
-    )
-    .await?;
+    refused(json(Method::PUT, "/api/cart/items/1", r#"{"quantity":-1}"#), 422).await?;
+    refused(json(Method::PUT, "/api/cart/items/1", r#"{"quantity":100000}"#), 422).await?;
     refused(
         json(Method::POST, "/api/orders", "{}").header("idempotency-key", "k"),
         422,
@@ -127,11 +101,7 @@ async fn an_order_without_a_key_is_refused() -> Result<()> {
     let customer = Customer::registered(&stack.shop).await?;
     let body = serde_json::json!({ "card": { "number": CARD_PAYS, "expiry": "12/40", "cvc": "123" },
         "address": { "name": "A", "street": "B 1", "postcode": "1", "city": "C", "country": "NL" } });
-    refused(
-        customer.http.post(customer.url("/api/orders")).json(&body),
-        400,
-    )
-    .await?;
+    refused(customer.http.post(customer.url("/api/orders")).json(&body), 400).await?;
     let empty = customer
         .http
         .post(customer.url("/api/orders"))
@@ -159,14 +129,7 @@ async fn who_is_not_logged_in_or_wrong_is_told_so() -> Result<()> {
     let stack = Stack::from_env()?;
     let customer = Customer::registered(&stack.shop).await?;
     let wrong = serde_json::json!({ "email": customer.email, "password": "not the password" });
-    refused(
-        customer
-            .http
-            .post(customer.url("/api/sessions"))
-            .json(&wrong),
-        401,
-    )
-    .await?;
+    refused(customer.http.post(customer.url("/api/sessions")).json(&wrong), 401).await?;
     let guest = Customer::guest(&stack.shop);
     refused(guest.http.get(guest.url("/api/orders")), 401).await?;
     let forged = guest
@@ -201,10 +164,6 @@ async fn a_form_from_another_site_is_refused() -> Result<()> {
         .http
         .post(customer.url("/login"))
         .header("Sec-Fetch-Site", "cross-site");
-    refused(
-        login.form(&[("email", "a@b.example"), ("password", "x")]),
-        403,
-    )
-    .await?;
+    refused(login.form(&[("email", "a@b.example"), ("password", "x")]), 403).await?;
     Ok(())
 }

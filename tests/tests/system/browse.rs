@@ -63,11 +63,7 @@ async fn a_print_is_found_by_its_artist_and_in_its_category() -> Result<()> {
         "/products/1".to_owned(),
     ] {
         let response = customer.http.get(customer.url(&path)).send().await?;
-        ensure!(
-            response.status() == StatusCode::OK,
-            "{path}: {}",
-            response.status()
-        );
+        ensure!(response.status() == StatusCode::OK, "{path}: {}", response.status());
     }
     Ok(())
 }
@@ -87,17 +83,8 @@ async fn an_unchanged_page_is_not_sent_twice() -> Result<()> {
                 .send()
                 .await
                 .map_err(|error| error.to_string())?;
-            let etag = first
-                .headers()
-                .get(header::ETAG)
-                .cloned()
-                .ok_or("no ETag")?;
-            let again = customer
-                .http
-                .get(&url)
-                .header(header::IF_NONE_MATCH, etag)
-                .send()
-                .await;
+            let etag = first.headers().get(header::ETAG).cloned().ok_or("no ETag")?;
+            let again = customer.http.get(&url).header(header::IF_NONE_MATCH, etag).send().await;
             match again {
                 Ok(response) if response.status() == StatusCode::NOT_MODIFIED => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -120,37 +107,25 @@ async fn a_picture_comes_from_the_edge_and_is_kept_there() -> Result<()> {
     let url = format!("{}/photos/{id}/{version}/w320.webp", stack.edge);
     let picture = customer.http.get(&url).send().await?.error_for_status()?;
     ensure!(picture.headers()[header::CONTENT_TYPE] == "image/webp");
-    ensure!(
-        picture.headers()[header::CACHE_CONTROL]
-            .to_str()?
-            .contains("immutable")
-    );
+    ensure!(picture.headers()[header::CACHE_CONTROL].to_str()?.contains("immutable"));
     let size = picture.bytes().await?.len();
     ensure!(size > 500, "{size} bytes");
     // Either edge may answer, so the second miss is legitimate; a hit has to come.
-    wait_until(
-        "an edge answers from its cache",
-        Duration::from_secs(10),
-        || async {
-            let again = customer
-                .http
-                .get(&url)
-                .send()
-                .await
-                .map_err(|error| error.to_string())?;
-            let status = again
-                .headers()
-                .get("cache-status")
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or_default()
-                .to_owned();
-            if status.contains("; hit") {
-                Ok(())
-            } else {
-                Err(status)
-            }
-        },
-    )
+    wait_until("an edge answers from its cache", Duration::from_secs(10), || async {
+        let again = customer
+            .http
+            .get(&url)
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = again
+            .headers()
+            .get("cache-status")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        if status.contains("; hit") { Ok(()) } else { Err(status) }
+    })
     .await?;
     let part = customer
         .http
@@ -158,11 +133,7 @@ async fn a_picture_comes_from_the_edge_and_is_kept_there() -> Result<()> {
         .header(header::RANGE, "bytes=0-99")
         .send()
         .await?;
-    ensure!(
-        part.status() == StatusCode::PARTIAL_CONTENT,
-        "{}",
-        part.status()
-    );
+    ensure!(part.status() == StatusCode::PARTIAL_CONTENT, "{}", part.status());
     ensure!(part.bytes().await?.len() == 100);
     Ok(())
 }

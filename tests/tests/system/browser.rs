@@ -7,10 +7,7 @@ use uuid::Uuid;
 /// An open edition of the seed, so that it can always be bought.
 async fn open_edition(stack: &Stack) -> Result<String> {
     stack
-        .sql(
-            "inventory",
-            "select min(id) from products where edition_size is null",
-        )
+        .sql("inventory", "select min(id) from products where edition_size is null")
         .await
 }
 
@@ -31,9 +28,7 @@ async fn register_and_buy(stack: &Stack, browser: &Browser) -> Result<()> {
     let product = open_edition(stack).await?;
 
     // A guest fills a cart.
-    window
-        .goto(format!("{}/products/{product}", stack.shop))
-        .await?;
+    window.goto(format!("{}/products/{product}", stack.shop)).await?;
     let title = browser.find(".show-label h1").await?.text().await?;
     browser.find("form.buy button").await?.click().await?;
     browser.find("ul.lines li").await?;
@@ -41,15 +36,9 @@ async fn register_and_buy(stack: &Stack, browser: &Browser) -> Result<()> {
 
     // Checking out asks who it is; the cart comes along.
     browser.find("aside.sum a.button").await?.click().await?;
-    window
-        .goto(format!("{}/register?next=/checkout", stack.shop))
-        .await?;
+    window.goto(format!("{}/register?next=/checkout", stack.shop)).await?;
     let email = format!("{}@browsers.example", Uuid::new_v4().simple());
-    browser
-        .find("#name")
-        .await?
-        .send_keys("Ada Browser")
-        .await?;
+    browser.find("#name").await?.send_keys("Ada Browser").await?;
     browser.find("#email").await?.send_keys(&email).await?;
     browser.find("#password").await?.send_keys(PASSWORD).await?;
     browser.screenshot("register").await?;
@@ -64,11 +53,7 @@ async fn register_and_buy(stack: &Stack, browser: &Browser) -> Result<()> {
     for (field, value) in address {
         fill(browser, &format!("[name={field}]"), value).await?;
     }
-    browser
-        .find("[name=country]")
-        .await?
-        .send_keys("NL")
-        .await?;
+    browser.find("[name=country]").await?.send_keys("NL").await?;
     for (field, value) in [
         ("card_number", "4242 4242 4242 4242"),
         ("card_expiry", "12/40"),
@@ -95,11 +80,7 @@ async fn register_and_buy(stack: &Stack, browser: &Browser) -> Result<()> {
 
     // Out, and in again.
     window.goto(format!("{}/account", stack.shop)).await?;
-    browser
-        .find("form[action='/logout'] button")
-        .await?
-        .click()
-        .await?;
+    browser.find("form[action='/logout'] button").await?.click().await?;
     window.goto(order.clone()).await?;
     fill(browser, "#email", &email).await?;
     fill(browser, "#password", PASSWORD).await?;
@@ -120,10 +101,7 @@ async fn fill(browser: &Browser, css: &str, value: &str) -> Result<()> {
 async fn the_anatomy_strip_names_who_answered() -> Result<()> {
     let stack = Stack::from_env()?;
     let browser = Browser::open(1280, 900, false).await?;
-    browser
-        .window
-        .goto(format!("{}/products/1", stack.shop))
-        .await?;
+    browser.window.goto(format!("{}/products/1", stack.shop)).await?;
     let strip = browser.find("#anatomy").await?.text().await?;
     browser.screenshot("anatomy").await?;
     browser.close().await?;
@@ -156,13 +134,8 @@ async fn pages_fit_every_screen_in_light_and_in_dark() -> Result<()> {
                     .json()
                     .as_i64()
                     .unwrap_or_default();
-                browser
-                    .screenshot(&format!("{page}-{width}-{name}"))
-                    .await?;
-                ensure!(
-                    overflow <= 0,
-                    "{path} is {overflow} px too wide for {width} px"
-                );
+                browser.screenshot(&format!("{page}-{width}-{name}")).await?;
+                ensure!(overflow <= 0, "{path} is {overflow} px too wide for {width} px");
             }
             browser.close().await?;
         }

@@ -39,10 +39,7 @@ async fn fifty_buyers_of_ten_copies_get_exactly_ten() -> Result<()> {
             .await
     }))
     .await;
-    let confirmed = answers
-        .iter()
-        .filter(|a| matches!(a, Answer::Confirmed(_)))
-        .count();
+    let confirmed = answers.iter().filter(|a| matches!(a, Answer::Confirmed(_))).count();
     let sold_out = answers.iter().filter(|a| **a == Answer::SoldOut).count();
     ensure!(
         (confirmed, sold_out) == (10, 40),
@@ -61,18 +58,11 @@ async fn a_repeated_key_is_one_order_and_another_body_is_refused() -> Result<()>
     let customer = Customer::registered(&stack.shop).await?;
     customer.put_in_cart(4, 1).await?;
     let key = Uuid::new_v4().to_string();
-    let clicks =
-        join_all((0..4).map(|_| customer.order_until_answered(&key, CARD_PAYS, DEADLINE))).await;
+    let clicks = join_all((0..4).map(|_| customer.order_until_answered(&key, CARD_PAYS, DEADLINE))).await;
     ensure!(matches!(clicks[0], Answer::Confirmed(_)), "{clicks:?}");
-    ensure!(
-        clicks.iter().all(|answer| *answer == clicks[0]),
-        "{clicks:?}"
-    );
+    ensure!(clicks.iter().all(|answer| *answer == clicks[0]), "{clicks:?}");
     let orders = customer.get("/api/orders").await?;
-    ensure!(
-        orders["orders"].as_array().map(Vec::len) == Some(1),
-        "{orders}"
-    );
+    ensure!(orders["orders"].as_array().map(Vec::len) == Some(1), "{orders}");
     let other = customer.order(&key, CARD_DECLINES).await;
     ensure!(matches!(other, Answer::Unexpected(422, _)), "{other:?}");
     Ok(())
@@ -90,8 +80,7 @@ async fn a_declined_card_gives_the_copies_back() -> Result<()> {
         .await;
     ensure!(answer == Answer::Declined, "{answer:?}");
     wait_until("the copies are back", Duration::from_secs(30), || async {
-        let counters =
-            format!("select available, reserved from stock where product_id = {product}");
+        let counters = format!("select available, reserved from stock where product_id = {product}");
         match stack.sql("inventory", &counters).await {
             Ok(left) if left == "10|0" => Ok(()),
             other => Err(format!("{other:?}")),
@@ -116,10 +105,7 @@ async fn a_card_that_answers_late_is_waited_for_and_the_cart_is_emptied() -> Res
         .await;
     ensure!(matches!(answer, Answer::Confirmed(_)), "{answer:?}");
     wait_until("the cart is empty", Duration::from_secs(20), || async {
-        let cart = customer
-            .get("/api/cart")
-            .await
-            .map_err(|error| error.to_string())?;
+        let cart = customer.get("/api/cart").await.map_err(|error| error.to_string())?;
         if cart["lines"] == json!([]) {
             Ok(())
         } else {
@@ -146,10 +132,6 @@ async fn an_order_belongs_to_its_customer_alone() -> Result<()> {
         .get(other.url(&format!("/api/orders/{order}")))
         .send()
         .await?;
-    ensure!(
-        response.status() == StatusCode::NOT_FOUND,
-        "{}",
-        response.status()
-    );
+    ensure!(response.status() == StatusCode::NOT_FOUND, "{}", response.status());
     Ok(())
 }

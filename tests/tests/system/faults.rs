@@ -13,10 +13,7 @@ use system_tests::{
 /// An open edition: there are enough copies for everybody.
 async fn open_edition(stack: &Stack) -> Result<i64> {
     let product = stack
-        .sql(
-            "inventory",
-            "select min(id) from products where edition_size is null",
-        )
+        .sql("inventory", "select min(id) from products where edition_size is null")
         .await?;
     Ok(product.parse()?)
 }
@@ -73,11 +70,7 @@ async fn wait_for_more(crowd: &Crowd, orders: usize) -> Result<()> {
 async fn killing_an_inventory_fails_no_page_and_loses_no_order() -> Result<()> {
     let stack = Stack::from_env()?;
     let seen = while_buying(&stack, || async { stack.kill("inventory").await.map(drop) }).await?;
-    ensure!(
-        seen.browse_failures.is_empty(),
-        "{:?}",
-        seen.browse_failures
-    );
+    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
     Ok(())
 }
 
@@ -85,11 +78,7 @@ async fn killing_an_inventory_fails_no_page_and_loses_no_order() -> Result<()> {
 async fn killing_a_user_service_fails_no_page_and_loses_no_order() -> Result<()> {
     let stack = Stack::from_env()?;
     let seen = while_buying(&stack, || async { stack.kill("user").await.map(drop) }).await?;
-    ensure!(
-        seen.browse_failures.is_empty(),
-        "{:?}",
-        seen.browse_failures
-    );
+    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
     Ok(())
 }
 
@@ -116,10 +105,7 @@ async fn killing_the_postgres_primary_loses_no_confirmed_order() -> Result<()> {
         "browsing goes on from the replicas: {:?}",
         seen.browse_failures
     );
-    ensure!(
-        stack.postgres_primary().await? != primary,
-        "nobody was promoted"
-    );
+    ensure!(stack.postgres_primary().await? != primary, "nobody was promoted");
     Ok(())
 }
 
@@ -132,11 +118,7 @@ async fn killing_a_postgres_replica_is_not_noticed() -> Result<()> {
         .find(|name| *name != primary)
         .unwrap_or("postgres-3");
     let seen = while_buying(&stack, || async { stack.kill(replica).await.map(drop) }).await?;
-    ensure!(
-        seen.browse_failures.is_empty(),
-        "{:?}",
-        seen.browse_failures
-    );
+    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
     Ok(())
 }
 
@@ -148,11 +130,7 @@ async fn killing_a_queue_node_and_an_object_store_node_is_not_noticed() -> Resul
         stack.kill("objects-2").await.map(drop)
     })
     .await?;
-    ensure!(
-        seen.browse_failures.is_empty(),
-        "{:?}",
-        seen.browse_failures
-    );
+    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
     Ok(())
 }
 
@@ -160,11 +138,7 @@ async fn killing_a_queue_node_and_an_object_store_node_is_not_noticed() -> Resul
 async fn killing_the_cache_only_makes_pages_slower() -> Result<()> {
     let stack = Stack::from_env()?;
     let seen = while_buying(&stack, || async { stack.kill("cache").await.map(drop) }).await?;
-    ensure!(
-        seen.browse_failures.is_empty(),
-        "{:?}",
-        seen.browse_failures
-    );
+    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
     Ok(())
 }
 
@@ -176,16 +150,9 @@ async fn killing_the_sessions_primary_logs_nobody_out_and_loses_no_cart() -> Res
     customer.put_in_cart(3, 2).await?;
     let primary = sessions_primary(&stack).await?;
     stack.kill(&primary).await?;
-    wait_until(
-        "the cart can be changed again",
-        Duration::from_secs(40),
-        || async {
-            customer
-                .put_in_cart(5, 1)
-                .await
-                .map_err(|error| error.to_string())
-        },
-    )
+    wait_until("the cart can be changed again", Duration::from_secs(40), || async {
+        customer.put_in_cart(5, 1).await.map_err(|error| error.to_string())
+    })
     .await?;
     let me = customer.get("/api/me").await?;
     let cart = customer.get("/api/cart").await?;
@@ -210,10 +177,7 @@ async fn sessions_primary(stack: &Stack) -> Result<String> {
     ];
     let answer = docker(&ask).await?;
     let name = answer.lines().next().unwrap_or_default().trim().to_owned();
-    ensure!(
-        name.starts_with("sessions-"),
-        "the sentinels name {answer:?}"
-    );
+    ensure!(name.starts_with("sessions-"), "the sentinels name {answer:?}");
     Ok(name)
 }
 

@@ -28,9 +28,7 @@ async fn upload(customer: &Customer, bytes: Vec<u8>) -> Result<reqwest::Response
     let file = multipart::Part::bytes(bytes)
         .file_name("print")
         .mime_str("application/octet-stream")?;
-    let form = multipart::Form::new()
-        .text("purpose", "product")
-        .part("file", file);
+    let form = multipart::Form::new().text("purpose", "product").part("file", file);
     Ok(customer
         .http
         .post(customer.url("/api/photos"))
@@ -41,21 +39,14 @@ async fn upload(customer: &Customer, bytes: Vec<u8>) -> Result<reqwest::Response
 
 async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) -> Result<Value> {
     let path = format!("/api/photos/{id}");
-    wait_until(
-        &format!("photo {id} is {wanted}"),
-        Duration::from_secs(90),
-        || async {
-            let photo = customer
-                .get(&path)
-                .await
-                .map_err(|error| error.to_string())?;
-            if photo["status"] == wanted {
-                Ok(())
-            } else {
-                Err(photo.to_string())
-            }
-        },
-    )
+    wait_until(&format!("photo {id} is {wanted}"), Duration::from_secs(90), || async {
+        let photo = customer.get(&path).await.map_err(|error| error.to_string())?;
+        if photo["status"] == wanted {
+            Ok(())
+        } else {
+            Err(photo.to_string())
+        }
+    })
     .await?;
     customer.get(&path).await
 }
@@ -65,11 +56,7 @@ async fn an_uploaded_photo_goes_through_the_queue_and_comes_out_in_every_size() 
     let stack = Stack::from_env()?;
     let shopkeeper = shopkeeper(&stack).await?;
     let response = upload(&shopkeeper, picture(1500, 1000, ImageFormat::Jpeg)?).await?;
-    ensure!(
-        response.status() == StatusCode::ACCEPTED,
-        "{}",
-        response.text().await?
-    );
+    ensure!(response.status() == StatusCode::ACCEPTED, "{}", response.text().await?);
     let accepted: Value = serde_json::from_str(&response.text().await?)?;
     let id = accepted["id"].as_i64().context("id")?;
     let photo = wait_for_status(&shopkeeper, id, "ready").await?;
@@ -89,11 +76,7 @@ async fn an_uploaded_photo_goes_through_the_queue_and_comes_out_in_every_size() 
             .bytes()
             .await?;
         let picture = image::load_from_memory(&bytes)?;
-        ensure!(
-            picture.width() == width,
-            "{name} is {} wide",
-            picture.width()
-        );
+        ensure!(picture.width() == width, "{name} is {} wide", picture.width());
     }
     Ok(())
 }
@@ -106,18 +89,9 @@ async fn a_photo_that_cannot_be_decoded_ends_as_failed() -> Result<()> {
     // The header stays whole, so that only the worker finds out.
     bytes.truncate(bytes.len() / 3);
     let response = upload(&shopkeeper, bytes).await?;
-    ensure!(
-        response.status() == StatusCode::ACCEPTED,
-        "{}",
-        response.text().await?
-    );
+    ensure!(response.status() == StatusCode::ACCEPTED, "{}", response.text().await?);
     let accepted: Value = serde_json::from_str(&response.text().await?)?;
-    wait_for_status(
-        &shopkeeper,
-        accepted["id"].as_i64().context("id")?,
-        "failed",
-    )
-    .await?;
+    wait_for_status(&shopkeeper, accepted["id"].as_i64().context("id")?, "failed").await?;
     Ok(())
 }
 
@@ -133,10 +107,6 @@ async fn what_is_no_picture_is_refused_at_the_door() -> Result<()> {
     );
     let stranger = Customer::registered(&stack.shop).await?;
     let response = upload(&stranger, picture(100, 100, ImageFormat::Jpeg)?).await?;
-    ensure!(
-        response.status() == StatusCode::FORBIDDEN,
-        "{}",
-        response.status()
-    );
+    ensure!(response.status() == StatusCode::FORBIDDEN, "{}", response.status());
     Ok(())
 }

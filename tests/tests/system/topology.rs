@@ -10,19 +10,9 @@ async fn databases_cannot_be_reached_from_the_balancer_or_the_edge() -> Result<(
     let stack = Stack::from_env()?;
     for front in ["gateway", "balancer", "edge"] {
         let networks = stack.networks(&stack.one_of(front).await?).await?;
-        ensure!(
-            !networks.contains(&"data".to_owned()),
-            "{front} is on {networks:?}"
-        );
+        ensure!(!networks.contains(&"data".to_owned()), "{front} is on {networks:?}");
     }
-    for store in [
-        "postgres-1",
-        "sessions-1",
-        "cache",
-        "rabbitmq-1",
-        "objects-1",
-        "etcd-1",
-    ] {
+    for store in ["postgres-1", "sessions-1", "cache", "rabbitmq-1", "objects-1", "etcd-1"] {
         let networks = stack.networks(&stack.one_of(store).await?).await?;
         ensure!(networks == ["data"], "{store} is on {networks:?}");
     }
@@ -42,11 +32,7 @@ async fn only_the_gateway_publishes_a_port_to_the_outside() -> Result<()> {
             .into_iter()
             .filter(|p| !p.starts_with("127.0.0.1:"))
             .collect();
-        ensure!(
-            outside.is_empty(),
-            "{} publishes {outside:?}",
-            container.service
-        );
+        ensure!(outside.is_empty(), "{} publishes {outside:?}", container.service);
     }
     Ok(())
 }
@@ -92,36 +78,19 @@ async fn every_instance_answers_some_requests_and_says_so() -> Result<()> {
 async fn a_page_tells_the_way_it_came() -> Result<()> {
     let stack = Stack::from_env()?;
     let customer = Customer::guest(&stack.shop);
-    let response = customer
-        .http
-        .get(customer.url("/products/1"))
-        .send()
-        .await?;
+    let response = customer.http.get(customer.url("/products/1")).send().await?;
     let timing: Vec<String> = response
         .headers()
         .get_all("server-timing")
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|entry| {
-            entry
-                .trim()
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        })
+        .map(|entry| entry.trim().split(';').next().unwrap_or_default().to_owned())
         .collect();
     for hop in ["balancer", "inventory", "cache"] {
-        ensure!(
-            timing.iter().any(|name| name == hop),
-            "no {hop} in {timing:?}"
-        );
+        ensure!(timing.iter().any(|name| name == hop), "no {hop} in {timing:?}");
     }
-    ensure!(
-        response.headers().contains_key("x-request-id"),
-        "no request id"
-    );
+    ensure!(response.headers().contains_key("x-request-id"), "no request id");
     ensure!(
         response.headers().contains_key("content-security-policy"),
         "no content security policy"

@@ -11,10 +11,7 @@ use crate::support::{Backend, Client, Front, eventually, get, limits, raw, route
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_a_backend_under_load_loses_no_get() {
-    let (dying, staying) = (
-        Backend::start("inventory-1").await,
-        Backend::start("inventory-2").await,
-    );
+    let (dying, staying) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
     let front = Front::start(&routes(&[&dying, &staying], &[]), limits(), 2).await;
     let answered = Arc::new(AtomicU64::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -65,10 +62,7 @@ async fn a_retry_goes_to_a_backend_that_was_not_tried() {
         let answer = get(front.public, "/products/7").await;
         assert_eq!(status(&answer), 200, "{answer}");
         let tries_there = broken.count() - before;
-        assert!(
-            tries_there <= 1,
-            "the broken one was tried again for the same request"
-        );
+        assert!(tries_there <= 1, "the broken one was tried again for the same request");
         if tries_there == 1 {
             assert!(answer.contains("failover;desc="), "{answer}");
             retried += 1;
@@ -126,10 +120,7 @@ async fn an_idempotency_key_lets_a_small_body_be_sent_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_left_goes_elsewhere_whatever_its_method() {
-    let (dead, alive) = (
-        Backend::start("inventory-1").await,
-        Backend::start("inventory-2").await,
-    );
+    let (dead, alive) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
     let front = Front::start(&routes(&[&dead, &alive], &[]), limits(), 2).await;
     dead.kill().await;
     for _ in 0..10 {
@@ -141,10 +132,7 @@ async fn a_request_that_never_left_goes_elsewhere_whatever_its_method() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_gone_is_said_to_be_and_the_other_goes_on() {
-    let (inventory, user) = (
-        Backend::start("inventory-1").await,
-        Backend::start("user-1").await,
-    );
+    let (inventory, user) = (Backend::start("inventory-1").await, Backend::start("user-1").await);
     let front = Front::start(&routes(&[&inventory], &[&user]), limits(), 2).await;
     user.kill().await;
     let problem = get(front.public, "/cart").await;
@@ -173,13 +161,8 @@ async fn a_deadline_ends_in_504() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_hangs_is_left_for_another_in_time() {
-    let (first, second) = (
-        Backend::start("inventory-1").await,
-        Backend::start("inventory-2").await,
-    );
-    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a socket");
+    let (first, second) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = hanging.local_addr().expect("an address");
     // Answers checks only: everything else waits without end.
     tokio::spawn(async move {
@@ -190,9 +173,7 @@ async fn a_backend_that_hangs_is_left_for_another_in_time() {
                 let mut head = [0; 4096];
                 let length = stream.read(&mut head).await.unwrap_or(0);
                 if head[..length].starts_with(b"GET /readyz ") {
-                    let _ = stream
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                        .await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
                 } else {
                     std::future::pending::<()>().await;
                 }
@@ -200,16 +181,12 @@ async fn a_backend_that_hangs_is_left_for_another_in_time() {
         }
     });
     let routes = routes(&[&first, &second], &[]);
-    let with_hanging =
-        routes.replacen("addresses = [", &format!("addresses = [\"{address}\", "), 1);
+    let with_hanging = routes.replacen("addresses = [", &format!("addresses = [\"{address}\", "), 1);
     let front = Front::start(&with_hanging, limits(), 3).await;
     let mut clients: Vec<_> = (0..12).map(|_| Client::new(front.public)).collect();
     for client in &mut clients {
         assert!(client.connect().await);
-        assert_eq!(
-            client.get("/products/7").await.expect("an answer").status(),
-            200
-        );
+        assert_eq!(client.get("/products/7").await.expect("an answer").status(), 200);
     }
 }
 
@@ -243,10 +220,7 @@ async fn what_is_too_much_is_shed_at_once_and_checkout_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_posts_over_one_connection_all_arrive_once() {
-    let (first, second) = (
-        Backend::start("inventory-1").await,
-        Backend::start("inventory-2").await,
-    );
+    let (first, second) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
     let front = Front::start(&routes(&[&first, &second], &[]), limits(), 2).await;
     let mut client = Client::new(front.public);
     for number in 0..200 {
@@ -257,11 +231,7 @@ async fn many_posts_over_one_connection_all_arrive_once() {
             .body(body)
             .expect("a request");
         let response = client.send(request).await.expect("an answer");
-        assert!(
-            response
-                .body()
-                .ends_with(format!("\n\nbody {number}").as_bytes())
-        );
+        assert!(response.body().ends_with(format!("\n\nbody {number}").as_bytes()));
     }
     assert_eq!(first.count() + second.count(), 200);
 }

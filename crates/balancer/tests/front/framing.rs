@@ -21,35 +21,21 @@ async fn ambiguous_requests_are_refused_and_nothing_of_them_reaches_a_backend() 
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{smuggled}"
         ),
         // Two lengths, a list of lengths, and no number.
-        format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n{smuggled}"
-        ),
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n{smuggled}"),
         format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0, 44\r\n\r\n{smuggled}"),
         format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +0\r\n\r\n{smuggled}"),
         format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n{smuggled}"),
         // Transfer codings that others may read as chunked, or as nothing.
-        format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"
-        ),
-        format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n{smuggled}"
-        ),
-        format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{smuggled}"
-        ),
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{smuggled}"),
         format!(
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
         ),
-        format!(
-            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
-        ),
+        format!("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
         // White space where none may be, and folded lines.
-        format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"
-        ),
-        format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n{smuggled}"
-        ),
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n{smuggled}"),
         format!("POST / HTTP/1.1\r\nHost: a\r\n Content-Length: 5\r\n\r\nhello{smuggled}"),
         // A carriage return alone, and a null byte.
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: y\rContent-Length: 44\r\n\r\n{smuggled}"),
@@ -63,11 +49,7 @@ async fn ambiguous_requests_are_refused_and_nothing_of_them_reaches_a_backend() 
         let head = attempt.split("\r\n\r\n").next().expect("a head");
         let answer = raw(front.public, &attempt).await;
         assert!(matches!(status(&answer), 400 | 501), "{head:?}: {answer}");
-        assert_eq!(
-            backend.count(),
-            0,
-            "something of this reached the backend: {head:?}"
-        );
+        assert_eq!(backend.count(), 0, "something of this reached the backend: {head:?}");
     }
 }
 
@@ -90,7 +72,8 @@ async fn a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not(
     let answer = raw(front.public, declared).await;
     assert_eq!(status(&answer), 413, "{answer}");
     assert_eq!(backend.count(), 0);
-    let chunked = "POST /small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n6\r\nworlds\r\n0\r\n\r\n";
+    let chunked =
+        "POST /small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n6\r\nworlds\r\n0\r\n\r\n";
     let answer = raw(front.public, chunked).await;
     assert_eq!(status(&answer), 413, "{answer}");
     let exact = "POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
@@ -108,20 +91,10 @@ async fn heads_that_are_too_large_are_refused() {
     .await;
     assert_eq!(status(&answer), 414, "{answer}");
     let long = "a".repeat(40_000);
-    let answer = raw(
-        front.public,
-        &format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
-    )
-    .await;
+    let answer = raw(front.public, &format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n")).await;
     assert_eq!(status(&answer), 431, "{answer}");
-    let many: String = (0..101)
-        .map(|number| format!("X-{number}: y\r\n"))
-        .collect();
-    let answer = raw(
-        front.public,
-        &format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"),
-    )
-    .await;
+    let many: String = (0..101).map(|number| format!("X-{number}: y\r\n")).collect();
+    let answer = raw(front.public, &format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")).await;
     assert_eq!(status(&answer), 431, "{answer}");
     assert_eq!(backend.count(), 0);
 }

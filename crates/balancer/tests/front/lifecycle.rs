@@ -12,8 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, Client, DEADLINE, Front, eventually, get, limits, routes, start_gateway, status,
-    wait_until_up,
+    Backend, Client, DEADLINE, Front, eventually, get, limits, routes, start_gateway, status, wait_until_up,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,15 +22,7 @@ async fn draining_loses_nothing() {
     let backend = Backend::start("inventory-1").await;
     let routes = routes(&[&backend], &[]);
     let (public, _gateway) = start_gateway(&path, 0).await;
-    let leaving = Front::start_on(
-        follow(path.clone()),
-        public,
-        "balancer-1",
-        &routes,
-        limits(),
-        1,
-    )
-    .await;
+    let leaving = Front::start_on(follow(path.clone()), public, "balancer-1", &routes, limits(), 1).await;
     let staying = Front::start_on(follow(path), public, "balancer-2", &routes, limits(), 1).await;
     let answered = Arc::new(AtomicU64::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -61,10 +52,7 @@ async fn draining_loses_nothing() {
         status(&get(admin, "/readyz").await) == 503
     })
     .await;
-    let finished = timeout(DEADLINE, draining)
-        .await
-        .expect("in time")
-        .expect("ran");
+    let finished = timeout(DEADLINE, draining).await.expect("in time").expect("ran");
     assert!(finished, "everything finished");
     let at_end = answered.load(Relaxed);
     let goes_on = || async { answered.load(Relaxed) > at_end + 100 };
@@ -92,11 +80,7 @@ async fn a_drain_ends_at_its_deadline() {
     let public = front.public;
     let endless = tokio::spawn(async move { get(public, "/slow/14000").await });
     eventually("at work", || async { backend.count() == 1 }).await;
-    assert!(
-        !timeout(DEADLINE, front.balancer.drain())
-            .await
-            .expect("in time")
-    );
+    assert!(!timeout(DEADLINE, front.balancer.drain()).await.expect("in time"));
     assert_eq!(status(&endless.await.expect("ran")), 0);
 }
 
@@ -107,15 +91,7 @@ async fn a_gateway_restart_is_survived() {
     let backend = Backend::start("inventory-1").await;
     let (address, gateway) = start_gateway(&path, 0).await;
     let source = follow(path.clone());
-    let front = Front::start_on(
-        source,
-        address,
-        "balancer-1",
-        &routes(&[&backend], &[]),
-        limits(),
-        1,
-    )
-    .await;
+    let front = Front::start_on(source, address, "balancer-1", &routes(&[&backend], &[]), limits(), 1).await;
     assert_eq!(status(&get(address, "/products/7").await), 200);
     let mut open = TcpStream::connect(address).await.expect("connected");
     open.write_all(b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -127,10 +103,7 @@ async fn a_gateway_restart_is_survived() {
     gateway.abort();
     let mut rest = Vec::new();
     let ended = timeout(DEADLINE, open.read_to_end(&mut rest)).await;
-    assert!(
-        ended.is_ok(),
-        "open connections end, since their network is gone"
-    );
+    assert!(ended.is_ok(), "open connections end, since their network is gone");
     eventually("not ready without a socket", || async {
         status(&get(front.admin, "/readyz").await) == 503
     })
@@ -174,10 +147,7 @@ impl Process {
             .expect("started");
         let process = Self { child, admin };
         wait_until_up(admin, 1).await;
-        eventually("ready", || async move {
-            status(&get(admin, "/readyz").await) == 200
-        })
-        .await;
+        eventually("ready", || async move { status(&get(admin, "/readyz").await) == 200 }).await;
         process
     }
 
@@ -210,10 +180,7 @@ async fn two_processes_share_one_socket_and_one_may_die() {
         assert_eq!(status(&answer), 200, "{answer}");
         served[usize::from(answer.contains("x-served-by: balancer-2"))] += 1;
     }
-    assert!(
-        served.iter().all(|count| *count >= 10),
-        "both get work: {served:?}"
-    );
+    assert!(served.iter().all(|count| *count >= 10), "both get work: {served:?}");
 
     first.kill();
     for _ in 0..40 {
@@ -238,10 +205,7 @@ async fn bad_configuration_is_named_and_ends_with_64() {
             .output()
             .expect("ran");
         assert_eq!(output.status.code(), Some(64), "{variable}");
-        assert!(
-            String::from_utf8_lossy(&output.stderr).contains(variable),
-            "{variable}"
-        );
+        assert!(String::from_utf8_lossy(&output.stderr).contains(variable), "{variable}");
     }
 }
 
@@ -255,9 +219,10 @@ async fn clients_that_stay_are_told_to_go_and_served_until_then() {
     assert!(!before.headers().contains_key("connection"));
     let admin = front.admin;
     let draining = tokio::spawn(front.balancer.drain());
-    eventually("draining", || async move {
-        status(&get(admin, "/readyz").await) == 503
-    })
+    eventually(
+        "draining",
+        || async move { status(&get(admin, "/readyz").await) == 503 },
+    )
     .await;
     let during = client.get("/products/7").await.expect("an answer");
     assert_eq!(during.headers()["connection"], "close");

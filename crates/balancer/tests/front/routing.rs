@@ -7,10 +7,7 @@ use http_body_util::Full;
 use crate::support::{Backend, Client, Front, get, limits, raw, routes, status};
 
 async fn front() -> (Front, Backend, Backend) {
-    let (inventory, user) = (
-        Backend::start("inventory-1").await,
-        Backend::start("user-1").await,
-    );
+    let (inventory, user) = (Backend::start("inventory-1").await, Backend::start("user-1").await);
     let front = Front::start(&routes(&[&inventory], &[&user]), limits(), 2).await;
     (front, inventory, user)
 }
@@ -33,8 +30,7 @@ async fn internal_paths_are_for_the_private_side_alone() {
             assert!(matches!(status(&answer), 400 | 404), "{path}: {answer}");
         }
     }
-    let absolute =
-        "GET http://a/internal/products HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let absolute = "GET http://a/internal/products HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&raw(front.public, absolute).await), 404);
     assert_eq!(inventory.count(), 0);
     assert_eq!(status(&get(front.private, "/internal/products").await), 200);
@@ -46,19 +42,13 @@ async fn paths_reach_their_services_and_the_answer_says_which_way_it_came() {
     let (front, inventory, user) = front().await;
     let answer = get(front.public, "/cart/items/7?x=1").await;
     assert_eq!(user.count(), 1);
-    assert!(
-        answer.contains("x-served-by: balancer-1, user-1"),
-        "{answer}"
-    );
+    assert!(answer.contains("x-served-by: balancer-1, user-1"), "{answer}");
     assert!(
         answer.contains("server-timing: balancer;desc=\"balancer-1\";dur="),
         "{answer}"
     );
     assert!(answer.contains(", user-1;dur=1.0"), "{answer}");
-    assert!(
-        answer.contains("x-content-type-options: nosniff"),
-        "{answer}"
-    );
+    assert!(answer.contains("x-content-type-options: nosniff"), "{answer}");
     get(front.public, "/carton").await;
     assert_eq!(inventory.count(), 1);
 }
@@ -122,13 +112,8 @@ async fn operators_see_backends_and_metrics() {
     assert!(backends.contains("\"name\":\"user-1\""), "{backends}");
     let metrics = get(front.admin, "/metrics").await;
     assert!(
-        metrics
-            .contains("balancer_requests_total{route=\"/cart\",service=\"user\",status=\"2xx\"} 1"),
+        metrics.contains("balancer_requests_total{route=\"/cart\",service=\"user\",status=\"2xx\"} 1"),
         "{metrics}"
     );
-    assert!(
-        metrics.contains(
-            "balancer_request_duration_seconds_count{route=\"/cart\",service=\"user\"} 1"
-        )
-    );
+    assert!(metrics.contains("balancer_request_duration_seconds_count{route=\"/cart\",service=\"user\"} 1"));
 }

@@ -54,9 +54,7 @@ impl Backend {
                 let (stream, _) = listener.accept().await.expect("accepted");
                 let counters = counters.clone();
                 connections.spawn(async move {
-                    let service = service_fn(move |request| {
-                        answer(name, is_broken, counters.clone(), request)
-                    });
+                    let service = service_fn(move |request| answer(name, is_broken, counters.clone(), request));
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
@@ -106,20 +104,11 @@ async fn answer(
         .map(|(header, value)| format!("{header}: {}", String::from_utf8_lossy(value.as_bytes())))
         .collect();
     let method = request.method().clone();
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .map_err(|_| Dropped)?
-        .to_bytes();
+    let body = request.into_body().collect().await.map_err(|_| Dropped)?.to_bytes();
     if is_broken {
         return Err(Dropped);
     }
-    if let Some(milliseconds) = path
-        .split("/slow/")
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-    {
+    if let Some(milliseconds) = path.split("/slow/").nth(1).and_then(|text| text.parse().ok()) {
         slow_requests.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
@@ -132,10 +121,9 @@ async fn answer(
     response
         .headers_mut()
         .insert("x-served-by", name.parse().expect("a name"));
-    response.headers_mut().insert(
-        "server-timing",
-        format!("{name};dur=1.0").parse().expect("a timing"),
-    );
+    response
+        .headers_mut()
+        .insert("server-timing", format!("{name};dur=1.0").parse().expect("a timing"));
     if path.ends_with("/error") {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
@@ -216,15 +204,7 @@ impl Front {
     /// Starts one with a public socket of its own, and waits until it has found all backends that answer.
     pub(crate) async fn start(routes: &str, limits: Limits, backends_up: usize) -> Self {
         let (public, public_address) = free_socket();
-        Self::start_on(
-            public,
-            public_address,
-            "balancer-1",
-            routes,
-            limits,
-            backends_up,
-        )
-        .await
+        Self::start_on(public, public_address, "balancer-1", routes, limits, backends_up).await
     }
 
     pub(crate) async fn start_on(
@@ -260,11 +240,7 @@ impl Front {
 /// Asks /backends until so many are up.
 pub(crate) async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
     eventually("all backends up", || async move {
-        let backends = raw(
-            admin,
-            "GET /backends HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        )
-        .await;
+        let backends = raw(admin, "GET /backends HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         backends.matches("\"health\":\"up\"").count() == backends_up
     })
     .await;
@@ -290,9 +266,7 @@ pub(crate) async fn raw(address: SocketAddr, request: &str) -> String {
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
-    let _ = timeout(DEADLINE, reading)
-        .await
-        .expect("an answer and an end in time");
+    let _ = timeout(DEADLINE, reading).await.expect("an answer and an end in time");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -307,10 +281,7 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
 
 /// The status of an answer in raw bytes; 0 if there was none.
 pub(crate) fn status(answer: &str) -> u16 {
-    answer
-        .get(9..12)
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or(0)
+    answer.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// A client that keeps its connection for as long as it may, and knows nothing of retries.
@@ -321,10 +292,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            sender: None,
-        }
+        Self { address, sender: None }
     }
 
     /// Whether a connection could be had, at first or anew.
@@ -349,38 +317,23 @@ impl Client {
     }
 
     /// The status and body of one answer on the present connection.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, hyper::Error> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, hyper::Error> {
         let sender = self.sender.as_mut().expect("connected before");
         let (parts, body) = sender.send_request(request).await?.into_parts();
-        if parts
-            .headers
-            .get("connection")
-            .is_some_and(|value| value == "close")
-        {
+        if parts.headers.get("connection").is_some_and(|value| value == "close") {
             self.sender = None;
         }
-        Ok(Response::from_parts(
-            parts,
-            body.collect().await?.to_bytes(),
-        ))
+        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Result<Response<Bytes>, hyper::Error> {
-        let request = Request::get(path)
-            .header("host", "shop.example")
-            .body(Full::default());
+        let request = Request::get(path).header("host", "shop.example").body(Full::default());
         self.send(request.expect("a request")).await
     }
 }
 
 /// A gateway within this process, on a given port or any free one. Whoever held the port has a moment to let go.
-pub(crate) async fn start_gateway(
-    path: &std::path::Path,
-    port: u16,
-) -> (SocketAddr, JoinHandle<()>) {
+pub(crate) async fn start_gateway(path: &std::path::Path, port: u16) -> (SocketAddr, JoinHandle<()>) {
     let began = std::time::Instant::now();
     let listener = loop {
         match shop_net::listen::bind_tcp(([127, 0, 0, 1], port).into()) {

@@ -63,10 +63,7 @@ impl Fill {
     }
 
     pub(super) fn chunks(&self) -> Vec<Bytes> {
-        self.chunks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The bytes of `range`, each piece as soon as it is there.
@@ -103,11 +100,7 @@ impl Reader {
         while self.at < self.range.end {
             let progress = *self.progress.borrow_and_update();
             let chunk = {
-                let chunks = self
-                    .fill
-                    .chunks
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let chunks = self.fill.chunks.lock().unwrap_or_else(PoisonError::into_inner);
                 chunks.get(self.next).cloned()
             };
             if let Some(chunk) = chunk {
@@ -155,9 +148,7 @@ mod tests {
 
     fn fill() -> Arc<Fill> {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let head = test_entry("/photos/a", Selection::default(), &[], 10)
-            .head
-            .clone();
+        let head = test_entry("/photos/a", Selection::default(), &[], 10).head.clone();
         Arc::new(Fill::new(head, OriginNotes::default(), room))
     }
 
@@ -169,11 +160,7 @@ mod tests {
         tokio::task::yield_now().await;
         fill.push(Bytes::from_static(b"56789"));
         fill.complete();
-        let late = Arc::clone(&fill)
-            .read(0..10)
-            .try_collect::<Vec<_>>()
-            .await
-            .unwrap();
+        let late = Arc::clone(&fill).read(0..10).try_collect::<Vec<_>>().await.unwrap();
         assert_eq!(early.await.unwrap().unwrap().concat(), b"0123456789");
         assert_eq!(late.concat(), b"0123456789");
     }
@@ -183,11 +170,7 @@ mod tests {
         let fill = fill();
         fill.push(Bytes::from_static(b"01234"));
         fill.push(Bytes::from_static(b"56"));
-        let part = Arc::clone(&fill)
-            .read(3..6)
-            .try_collect::<Vec<_>>()
-            .await
-            .unwrap();
+        let part = Arc::clone(&fill).read(3..6).try_collect::<Vec<_>>().await.unwrap();
         assert_eq!(part.concat(), b"345");
     }
 
@@ -196,12 +179,6 @@ mod tests {
         let fill = fill();
         fill.push(Bytes::from_static(b"0123"));
         fill.break_off();
-        assert!(
-            Arc::clone(&fill)
-                .read(0..10)
-                .try_collect::<Vec<_>>()
-                .await
-                .is_err()
-        );
+        assert!(Arc::clone(&fill).read(0..10).try_collect::<Vec<_>>().await.is_err());
     }
 }

@@ -66,11 +66,7 @@ pub(super) struct Landing {
 
 impl Landing {
     pub(super) fn new(fetcher: Arc<Fetcher>, key: FlightKey, flight: Arc<Flight>) -> Self {
-        Self {
-            fetcher,
-            key,
-            flight,
-        }
+        Self { fetcher, key, flight }
     }
 
     /// Tells all who wait.
@@ -108,23 +104,11 @@ pub(super) async fn fly(fetcher: Arc<Fetcher>, ask: Ask, landing: Landing) {
 }
 
 /// See [`Fetcher::fetch_alone`].
-pub(super) async fn fetch_alone(
-    fetcher: &Fetcher,
-    ask: &Ask,
-) -> Result<Response<EdgeBody>, Failure> {
+pub(super) async fn fetch_alone(fetcher: &Fetcher, ask: &Ask) -> Result<Response<EdgeBody>, Failure> {
     let permit = permit(fetcher).await?;
-    let answer = fetcher
-        .origin
-        .get(ask.key.as_str(), &outgoing(ask, None))
-        .await?;
+    let answer = fetcher.origin.get(ask.key.as_str(), &outgoing(ask, None)).await?;
     let (parts, incoming) = answer.into_parts();
-    Ok(passed_on(
-        &parts,
-        Vec::new(),
-        incoming,
-        permit,
-        fetcher.body_pause,
-    ))
+    Ok(passed_on(&parts, Vec::new(), incoming, permit, fetcher.body_pause))
 }
 
 /// An answer of the origin that nobody has judged yet.

@@ -1,8 +1,8 @@
 //! Which headers belong to an object, which to one delivery of it, and which to one connection only.
 
 use http::header::{
-    ACCEPT_RANGES, AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT_RANGES, AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -47,10 +47,7 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         CONTENT_LENGTH,
     ];
     without(headers, |name| {
-        of_connection.contains(name)
-            || named
-                .iter()
-                .any(|other| name.as_str().eq_ignore_ascii_case(other))
+        of_connection.contains(name) || named.iter().any(|other| name.as_str().eq_ignore_ascii_case(other))
     })
 }
 
@@ -75,12 +72,7 @@ pub fn of_object(headers: &HeaderMap) -> HeaderMap {
 /// describe the body, which a 304 has none of (RFC 9111 section 3.2).
 pub fn freshened(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut merged = stored.clone();
-    let of_body = [
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-    ];
+    let of_body = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE];
     let fresh = of_object(not_modified);
     for name in fresh.keys().filter(|name| !of_body.contains(name)) {
         merged.remove(name);
@@ -150,12 +142,7 @@ mod tests {
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect()
     }
 
@@ -175,10 +162,7 @@ mod tests {
         let kept = of_object(&received);
         assert_eq!(
             kept,
-            headers(&[
-                ("access-control-allow-origin", "*"),
-                ("content-type", "image/webp")
-            ])
+            headers(&[("access-control-allow-origin", "*"), ("content-type", "image/webp")])
         );
     }
 
@@ -203,10 +187,7 @@ mod tests {
 
     #[test]
     fn tags_are_a_bounded_list() {
-        let many = (0..100)
-            .map(|n| format!("t{n}"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let many = (0..100).map(|n| format!("t{n}")).collect::<Vec<_>>().join(",");
         let headers = HeaderMap::from_iter([(CACHE_TAG, HeaderValue::from_str(&many).unwrap())]);
         assert_eq!(tags(&headers).unwrap().len(), TAGS_MAX);
         assert_eq!(

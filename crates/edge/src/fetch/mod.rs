@@ -83,10 +83,7 @@ impl Pass {
 
     /// The answer, unless somebody else has it.
     pub fn take(&self) -> Option<Response<EdgeBody>> {
-        self.answer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -216,10 +213,7 @@ impl Fetcher {
     fn join(self: &Arc<Self>, ask: Ask) -> (Arc<Flight>, bool) {
         let key = FlightKey {
             key: ask.key.clone(),
-            variant: ask
-                .variant
-                .as_ref()
-                .map_or_else(String::new, Selection::fingerprint),
+            variant: ask.variant.as_ref().map_or_else(String::new, Selection::fingerprint),
         };
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&key) {
@@ -231,9 +225,7 @@ impl Fetcher {
         drop(flights);
         let landing = Landing::new(Arc::clone(self), key, Arc::clone(&flight));
         let span = tracing::info_span!("fetch", path = %ask.key);
-        shop_telemetry::propagation::set_parent(&span, |name| {
-            Some(ask.forwarded.get(name)?.to_str().ok()?.to_owned())
-        });
+        shop_telemetry::propagation::set_parent(&span, |name| Some(ask.forwarded.get(name)?.to_str().ok()?.to_owned()));
         self.runtime
             .spawn(flight::fly(Arc::clone(self), ask, landing).instrument(span));
         (flight, false)

@@ -130,10 +130,7 @@ async fn pump(fetcher: &Fetcher, ask: &Ask, fill: &Fill, answer: Answer) -> Resu
             Ok(None) | Err(Incomplete) if may_resume => {
                 may_resume = false;
                 metrics::counter!("edge_origin_resumed_total").increment(1);
-                let again = fetcher
-                    .origin
-                    .get(ask.key.as_str(), &outgoing(ask, None))
-                    .await;
+                let again = fetcher.origin.get(ask.key.as_str(), &outgoing(ask, None)).await;
                 let (resumed, rest) = again.map_err(|_| Incomplete)?.into_parts();
                 let same = resumed.status == parts.status
                     && same_bytes(&resumed.headers, &parts.headers)
@@ -150,10 +147,7 @@ async fn pump(fetcher: &Fetcher, ask: &Ask, fill: &Fill, answer: Answer) -> Resu
 }
 
 /// The next piece of a body; an error if it breaks off or pauses for too long.
-async fn next_chunk(
-    incoming: &mut Incoming,
-    pause_max: Duration,
-) -> Result<Option<Bytes>, Incomplete> {
+async fn next_chunk(incoming: &mut Incoming, pause_max: Duration) -> Result<Option<Bytes>, Incomplete> {
     loop {
         match timeout(pause_max, incoming.frame()).await {
             Ok(Some(Ok(frame))) => {
@@ -200,11 +194,7 @@ pub(super) fn passed_on(
 }
 
 /// The origin's error page, for everybody who waited.
-pub(super) async fn server_error(
-    parts: &response::Parts,
-    incoming: Incoming,
-    pause_max: Duration,
-) -> Failure {
+pub(super) async fn server_error(parts: &response::Parts, incoming: Incoming, pause_max: Duration) -> Failure {
     let limited = Limited::new(incoming, ERROR_BODY_BYTES_MAX).collect();
     let Ok(Ok(collected)) = timeout(pause_max, limited).await else {
         return Failure::Nonsense;
@@ -216,19 +206,7 @@ pub(super) async fn server_error(
 }
 
 /// Hands the answer as it is to whoever takes it first.
-pub(super) fn pass_on(
-    fetcher: &Fetcher,
-    landing: &Landing,
-    answer: Answer,
-    start: Vec<Bytes>,
-    reason: NotStored,
-) {
-    let response = passed_on(
-        &answer.parts,
-        start,
-        answer.incoming,
-        answer.permit,
-        fetcher.body_pause,
-    );
+pub(super) fn pass_on(fetcher: &Fetcher, landing: &Landing, answer: Answer, start: Vec<Bytes>, reason: NotStored) {
+    let response = passed_on(&answer.parts, start, answer.incoming, answer.permit, fetcher.body_pause);
     landing.announce(Outcome::Pass(Arc::new(Pass::new(reason, response))));
 }

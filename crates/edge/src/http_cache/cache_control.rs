@@ -141,10 +141,7 @@ impl<'a> Iterator for Directives<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let start = self
-                .rest
-                .iter()
-                .position(|byte| !matches!(byte, b',' | b' ' | b'\t'))?;
+            let start = self.rest.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t'))?;
             self.rest = &self.rest[start..];
             let end = self
                 .rest
@@ -190,13 +187,7 @@ mod tests {
 
     #[test]
     fn a_lifetime_that_is_no_number_is_none_at_all() {
-        for line in [
-            "max-age",
-            "max-age=",
-            "max-age=-1",
-            "max-age=1.5",
-            "max-age=\"5x\"",
-        ] {
+        for line in ["max-age", "max-age=", "max-age=-1", "max-age=1.5", "max-age=\"5x\""] {
             assert_eq!(parse(&[line]).max_age, Some(0), "{line}");
         }
     }

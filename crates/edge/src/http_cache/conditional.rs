@@ -17,10 +17,7 @@ pub fn client_has_it(request: &HeaderMap, stored: &HeaderMap) -> bool {
             .any(|list| matches_any(list, tag));
     }
     let date = |headers: &HeaderMap, name| header_text(headers, name).and_then(parse_http_date);
-    match (
-        date(request, &IF_MODIFIED_SINCE),
-        date(stored, &LAST_MODIFIED),
-    ) {
+    match (date(request, &IF_MODIFIED_SINCE), date(stored, &LAST_MODIFIED)) {
         (Some(since), Some(modified)) => modified <= since,
         _ => false,
     }
@@ -102,10 +99,7 @@ mod tests {
     }
 
     fn has_it(condition: &str, tag: &str) -> bool {
-        client_has_it(
-            &headers(&[(IF_NONE_MATCH, condition)]),
-            &headers(&[(ETAG, tag)]),
-        )
+        client_has_it(&headers(&[(IF_NONE_MATCH, condition)]), &headers(&[(ETAG, tag)]))
     }
 
     #[test]
@@ -123,10 +117,7 @@ mod tests {
     fn a_date_counts_only_without_a_tag() {
         let date = "Fri, 15 Jan 2027 08:00:00 GMT";
         let stored = headers(&[(ETAG, "\"a\""), (LAST_MODIFIED, date)]);
-        assert!(client_has_it(
-            &headers(&[(IF_MODIFIED_SINCE, date)]),
-            &stored
-        ));
+        assert!(client_has_it(&headers(&[(IF_MODIFIED_SINCE, date)]), &stored));
         let both = headers(&[(IF_MODIFIED_SINCE, date), (IF_NONE_MATCH, "\"b\"")]);
         assert!(!client_has_it(&both, &stored));
         let earlier = headers(&[(IF_MODIFIED_SINCE, "Fri, 15 Jan 2027 07:59:59 GMT")]);
@@ -135,10 +126,7 @@ mod tests {
 
     #[test]
     fn a_range_continues_only_the_very_same_bytes() {
-        let stored = headers(&[
-            (ETAG, "\"a\""),
-            (LAST_MODIFIED, "Fri, 15 Jan 2027 08:00:00 GMT"),
-        ]);
+        let stored = headers(&[(ETAG, "\"a\""), (LAST_MODIFIED, "Fri, 15 Jan 2027 08:00:00 GMT")]);
         let applies = |value| range_applies(&headers(&[(IF_RANGE, value)]), &stored);
         assert!(applies("\"a\""));
         assert!(applies("Fri, 15 Jan 2027 08:00:00 GMT"));

@@ -107,11 +107,7 @@ pub enum OriginFailure {
 }
 
 /// Decides whether a shared cache may keep this response to a GET, and for how long.
-pub fn judge(
-    status: StatusCode,
-    headers: &HeaderMap,
-    now: UnixSeconds,
-) -> Result<Lifetime, NotStored> {
+pub fn judge(status: StatusCode, headers: &HeaderMap, now: UnixSeconds) -> Result<Lifetime, NotStored> {
     let control = CacheControl::of(headers);
     if control.no_store {
         return Err(NotStored::NoStore);
@@ -148,11 +144,7 @@ pub fn judge(
     {
         return Err(NotStored::Vary);
     }
-    let fresh_seconds = if control.no_cache {
-        0
-    } else {
-        explicit.unwrap_or(0)
-    };
+    let fresh_seconds = if control.no_cache { 0 } else { explicit.unwrap_or(0) };
     Ok(Lifetime {
         received: now,
         initial_age_seconds: initial_age(headers, now),
@@ -172,9 +164,7 @@ fn explicit_lifetime(control: CacheControl, headers: &HeaderMap, now: UnixSecond
     let expires = headers.get(EXPIRES)?;
     // An invalid date, "0" above all, means that it has expired already.
     let expires = expires.to_str().ok().and_then(parse_http_date).unwrap_or(0);
-    let date = header_text(headers, &DATE)
-        .and_then(parse_http_date)
-        .unwrap_or(now);
+    let date = header_text(headers, &DATE).and_then(parse_http_date).unwrap_or(now);
     Some(expires.saturating_sub(date))
 }
 
@@ -183,9 +173,7 @@ fn initial_age(headers: &HeaderMap, now: UnixSeconds) -> u64 {
     let age = header_text(headers, &AGE)
         .and_then(|value| value.trim().parse::<u64>().ok())
         .unwrap_or(0);
-    let date = header_text(headers, &DATE)
-        .and_then(parse_http_date)
-        .unwrap_or(now);
+    let date = header_text(headers, &DATE).and_then(parse_http_date).unwrap_or(now);
     age.max(now.saturating_sub(date))
 }
 
@@ -214,20 +202,13 @@ impl Lifetime {
     pub fn usable_while_revalidating(&self, now: UnixSeconds) -> bool {
         match self.freshness(now) {
             Freshness::Fresh { .. } => true,
-            Freshness::Stale { by_seconds } => {
-                !self.never_stale && by_seconds < self.stale_while_revalidate_seconds
-            }
+            Freshness::Stale { by_seconds } => !self.never_stale && by_seconds < self.stale_while_revalidate_seconds,
         }
     }
 
     /// Whether it may be served stale because the origin failed. An unreachable origin excuses more than a failing
     /// one (RFC 9111 section 4.2.4): then `default_seconds` counts where the origin has set no limit.
-    pub fn usable_on_error(
-        &self,
-        failure: OriginFailure,
-        default_seconds: u64,
-        now: UnixSeconds,
-    ) -> bool {
+    pub fn usable_on_error(&self, failure: OriginFailure, default_seconds: u64, now: UnixSeconds) -> bool {
         let Freshness::Stale { by_seconds } = self.freshness(now) else {
             return true;
         };
@@ -280,22 +261,13 @@ mod tests {
     fn what_was_meant_for_one_visitor_is_refused_by_name() {
         let fresh = "max-age=60";
         let refused = |pairs: &[(HeaderName, &str)]| judge_ok(pairs).unwrap_err();
-        assert_eq!(
-            refused(&[(CACHE_CONTROL, "no-store, max-age=60")]),
-            NotStored::NoStore
-        );
-        assert_eq!(
-            refused(&[(CACHE_CONTROL, "private, max-age=60")]),
-            NotStored::Private
-        );
+        assert_eq!(refused(&[(CACHE_CONTROL, "no-store, max-age=60")]), NotStored::NoStore);
+        assert_eq!(refused(&[(CACHE_CONTROL, "private, max-age=60")]), NotStored::Private);
         assert_eq!(
             refused(&[(CACHE_CONTROL, fresh), (SET_COOKIE, "a=b")]),
             NotStored::SetCookie
         );
-        assert_eq!(
-            refused(&[(CACHE_CONTROL, fresh), (VARY, "accept, *")]),
-            NotStored::Vary
-        );
+        assert_eq!(refused(&[(CACHE_CONTROL, fresh), (VARY, "accept, *")]), NotStored::Vary);
         assert_eq!(
             refused(&[(CACHE_CONTROL, fresh), (CONTENT_RANGE, "bytes 0-1/2")]),
             NotStored::Partial
@@ -311,13 +283,7 @@ mod tests {
 
     #[test]
     fn a_missing_photo_is_remembered_only_for_as_long_as_the_origin_says() {
-        let missing = |control| {
-            judge(
-                StatusCode::NOT_FOUND,
-                &headers(&[(CACHE_CONTROL, control)]),
-                NOW,
-            )
-        };
+        let missing = |control| judge(StatusCode::NOT_FOUND, &headers(&[(CACHE_CONTROL, control)]), NOW);
         assert_eq!(missing("public").unwrap_err(), NotStored::Status);
         assert_eq!(missing("max-age=0").unwrap_err(), NotStored::Status);
         assert_eq!(missing("max-age=5").unwrap().fresh_seconds, 5);
@@ -332,13 +298,9 @@ mod tests {
     #[test]
     fn age_counts_the_time_in_other_caches_and_here() {
         let date = (DATE, "Fri, 15 Jan 2027 07:59:30 GMT");
-        let lifetime =
-            judge_ok(&[(CACHE_CONTROL, "max-age=100"), (AGE, "40"), date.clone()]).unwrap();
+        let lifetime = judge_ok(&[(CACHE_CONTROL, "max-age=100"), (AGE, "40"), date.clone()]).unwrap();
         assert_eq!(lifetime.age_seconds(NOW + 5), 45);
-        assert_eq!(
-            lifetime.freshness(NOW + 5),
-            Freshness::Fresh { ttl_seconds: 55 }
-        );
+        assert_eq!(lifetime.freshness(NOW + 5), Freshness::Fresh { ttl_seconds: 55 });
         let without_age = judge_ok(&[(CACHE_CONTROL, "max-age=100"), date]).unwrap();
         assert_eq!(without_age.age_seconds(NOW), 30);
     }

@@ -24,9 +24,7 @@ pub enum RangeRequest {
 pub fn requested(request: &HeaderMap, length: u64) -> RangeRequest {
     let mut lines = request.get_all(RANGE).iter();
     match (lines.next(), lines.next()) {
-        (Some(line), None) => line
-            .to_str()
-            .map_or(RangeRequest::Whole, |line| parse(line, length)),
+        (Some(line), None) => line.to_str().map_or(RangeRequest::Whole, |line| parse(line, length)),
         _ => RangeRequest::Whole,
     }
 }
@@ -50,9 +48,7 @@ fn parse(line: &str, length: u64) -> RangeRequest {
             },
         },
         (Offset::At(first), Offset::At(last)) if last < first => RangeRequest::Whole,
-        (Offset::At(first), Offset::At(_) | Offset::Missing) if first >= length => {
-            RangeRequest::Unsatisfiable
-        }
+        (Offset::At(first), Offset::At(_) | Offset::Missing) if first >= length => RangeRequest::Unsatisfiable,
         (Offset::At(first), Offset::At(last)) => RangeRequest::Part {
             first,
             last: last.min(length - 1),
@@ -92,44 +88,17 @@ mod tests {
     #[test]
     fn the_three_forms_of_a_range_are_understood() {
         assert_eq!(parse("bytes=0-99", 1000), Part { first: 0, last: 99 });
-        assert_eq!(
-            parse("bytes=900-", 1000),
-            Part {
-                first: 900,
-                last: 999
-            }
-        );
-        assert_eq!(
-            parse("bytes=-100", 1000),
-            Part {
-                first: 900,
-                last: 999
-            }
-        );
+        assert_eq!(parse("bytes=900-", 1000), Part { first: 900, last: 999 });
+        assert_eq!(parse("bytes=-100", 1000), Part { first: 900, last: 999 });
     }
 
     #[test]
     fn a_range_is_cut_at_the_end_of_the_object() {
-        assert_eq!(
-            parse("bytes=990-2000", 1000),
-            Part {
-                first: 990,
-                last: 999
-            }
-        );
-        assert_eq!(
-            parse("bytes=-5000", 1000),
-            Part {
-                first: 0,
-                last: 999
-            }
-        );
+        assert_eq!(parse("bytes=990-2000", 1000), Part { first: 990, last: 999 });
+        assert_eq!(parse("bytes=-5000", 1000), Part { first: 0, last: 999 });
         assert_eq!(
             parse("bytes=5-99999999999999999999999", 1000),
-            Part {
-                first: 5,
-                last: 999
-            }
+            Part { first: 5, last: 999 }
         );
     }
 

@@ -45,11 +45,7 @@ impl Selection {
                 Ok((name, value))
             }
         };
-        names
-            .into_iter()
-            .map(select)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        names.into_iter().map(select).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether `request` would get the response that was selected so.
@@ -101,10 +97,7 @@ pub fn forwarded(request: &HeaderMap) -> HeaderMap {
 }
 
 fn normalized(request: &HeaderMap, name: &HeaderName) -> String {
-    let lines = request
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let lines = request.get_all(name).iter().filter_map(|value| value.to_str().ok());
     if *name == ACCEPT_ENCODING {
         codings(lines)
     } else {
@@ -123,12 +116,7 @@ fn codings<'a>(lines: impl Iterator<Item = &'a str>) -> String {
                 .trim()
                 .strip_prefix("q=")
                 .or_else(|| part.trim().strip_prefix("Q="));
-            weight.is_some_and(|weight| {
-                weight
-                    .trim()
-                    .parse::<f32>()
-                    .is_ok_and(|weight| weight <= 0.0)
-            })
+            weight.is_some_and(|weight| weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
         });
         for (at, coding) in CODINGS.iter().enumerate() {
             if name.eq_ignore_ascii_case(coding) {
@@ -157,15 +145,8 @@ mod tests {
     #[test]
     fn browsers_that_write_the_same_codings_differently_share_a_variant() {
         let vary = headers(&[(VARY, "Accept-Encoding")]);
-        let stored = Selection::of(
-            &vary,
-            &headers(&[(ACCEPT_ENCODING, "gzip, deflate, br, zstd")]),
-        )
-        .unwrap();
-        assert!(stored.matches(&headers(&[(
-            ACCEPT_ENCODING,
-            "br;q=1.0, GZIP;q=0.5 , zstd, *;q=0.1"
-        )])));
+        let stored = Selection::of(&vary, &headers(&[(ACCEPT_ENCODING, "gzip, deflate, br, zstd")])).unwrap();
+        assert!(stored.matches(&headers(&[(ACCEPT_ENCODING, "br;q=1.0, GZIP;q=0.5 , zstd, *;q=0.1")])));
         assert!(!stored.matches(&headers(&[(ACCEPT_ENCODING, "gzip")])));
         assert!(!stored.matches(&headers(&[(ACCEPT_ENCODING, "gzip, br;q=0, zstd")])));
         assert!(!stored.matches(&HeaderMap::new()));
@@ -173,8 +154,7 @@ mod tests {
 
     #[test]
     fn a_response_that_varies_by_nothing_fits_every_request() {
-        let selection =
-            Selection::of(&HeaderMap::new(), &headers(&[(ACCEPT_ENCODING, "gzip")])).unwrap();
+        let selection = Selection::of(&HeaderMap::new(), &headers(&[(ACCEPT_ENCODING, "gzip")])).unwrap();
         assert!(selection.is_empty());
         assert!(selection.matches(&HeaderMap::new()));
     }

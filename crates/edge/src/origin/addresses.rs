@@ -70,11 +70,7 @@ impl Addresses {
         let of = |wanted: &dyn Fn(&SocketAddr, &State) -> bool| -> Vec<SocketAddr> {
             current
                 .iter()
-                .filter(|address| {
-                    known
-                        .get(address)
-                        .is_some_and(|state| wanted(address, state))
-                })
+                .filter(|address| known.get(address).is_some_and(|state| wanted(address, state)))
                 .copied()
                 .collect()
         };
@@ -92,11 +88,7 @@ impl Addresses {
                 .get(address)
                 .map_or(0, |state| state.in_flight.load(Ordering::Relaxed))
         };
-        let socket = if load(second) < load(first) {
-            *second
-        } else {
-            *first
-        };
+        let socket = if load(second) < load(first) { *second } else { *first };
         let state = Arc::clone(known.get(&socket)?);
         state.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Asked {

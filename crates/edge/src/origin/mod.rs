@@ -75,8 +75,8 @@ impl Origin {
             .timer(TokioTimer::new())
             .set_host(false)
             .build(connector);
-        let host = HeaderValue::from_str(&format!("{host}:{port}"))
-            .unwrap_or_else(|_| HeaderValue::from_static("origin"));
+        let host =
+            HeaderValue::from_str(&format!("{host}:{port}")).unwrap_or_else(|_| HeaderValue::from_static("origin"));
         Self {
             host,
             addresses: Addresses::new(discovery),
@@ -93,11 +93,7 @@ impl Origin {
 
     /// Asks for `path` until an address answers: each try goes to an address that was not tried yet, as long as there
     /// is one. Any status is an answer.
-    pub async fn get(
-        &self,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Result<Response<Incoming>, OriginError> {
+    pub async fn get(&self, path: &str, headers: &HeaderMap) -> Result<Response<Incoming>, OriginError> {
         let end = Instant::now() + self.deadline;
         let mut tried = Vec::new();
         let mut last = OriginError::NoAddress;
@@ -117,23 +113,19 @@ impl Origin {
                 .map_err(OriginError::Request)?;
             let started = Instant::now();
             let answer = timeout(self.try_timeout.min(left), self.client.request(request)).await;
-            metrics::histogram!("edge_origin_request_seconds")
-                .record(started.elapsed().as_secs_f64());
+            metrics::histogram!("edge_origin_request_seconds").record(started.elapsed().as_secs_f64());
             last = match answer {
                 Ok(Ok(response)) => {
                     address.answered();
-                    metrics::counter!("edge_origin_requests_total", "outcome" => "answered")
-                        .increment(1);
+                    metrics::counter!("edge_origin_requests_total", "outcome" => "answered").increment(1);
                     return Ok(response);
                 }
                 Ok(Err(error)) => {
-                    metrics::counter!("edge_origin_requests_total", "outcome" => "broken")
-                        .increment(1);
+                    metrics::counter!("edge_origin_requests_total", "outcome" => "broken").increment(1);
                     OriginError::Broken(error)
                 }
                 Err(_) => {
-                    metrics::counter!("edge_origin_requests_total", "outcome" => "timeout")
-                        .increment(1);
+                    metrics::counter!("edge_origin_requests_total", "outcome" => "timeout").increment(1);
                     OriginError::Timeout
                 }
             };

@@ -101,10 +101,7 @@ impl Directory {
     fn recover_one(&self, stem: &str) -> Option<Recovered> {
         let mut line = String::new();
         let record = File::open(self.file(stem, "record")).ok()?;
-        record
-            .take(RECORD_BYTES_MAX)
-            .read_to_string(&mut line)
-            .ok()?;
+        record.take(RECORD_BYTES_MAX).read_to_string(&mut line).ok()?;
         let (checksum, json) = line.split_once('\n')?;
         if checksum != hex::encode(Sha256::digest(json.as_bytes())) {
             return None;
@@ -125,12 +122,7 @@ impl Directory {
     }
 
     /// Writes an object; gives back what it takes of the disk and the body's hash.
-    pub(super) fn write(
-        &self,
-        stem: &str,
-        head: &Head,
-        body: &[Bytes],
-    ) -> io::Result<(u64, [u8; 32])> {
+    pub(super) fn write(&self, stem: &str, head: &Head, body: &[Bytes]) -> io::Result<(u64, [u8; 32])> {
         let path = self.file(stem, "body");
         if let Some(shard) = path.parent() {
             fs::create_dir_all(shard)?;
@@ -143,19 +135,11 @@ impl Directory {
         }
         let body_sha256 = hash.finalize().into();
         let record_bytes = self.write_record(stem, head, &body_sha256)?;
-        Ok((
-            on_disk(record_bytes) + on_disk(head.body_bytes),
-            body_sha256,
-        ))
+        Ok((on_disk(record_bytes) + on_disk(head.body_bytes), body_sha256))
     }
 
     /// Writes an object's record, also in place of an older one; gives back its length.
-    pub(super) fn write_record(
-        &self,
-        stem: &str,
-        head: &Head,
-        body_sha256: &[u8; 32],
-    ) -> io::Result<u64> {
+    pub(super) fn write_record(&self, stem: &str, head: &Head, body_sha256: &[u8; 32]) -> io::Result<u64> {
         let json = serde_json::to_string(&Record::new(head, body_sha256))?;
         let text = format!("{}\n{json}", hex::encode(Sha256::digest(json.as_bytes())));
         if text.len() as u64 > RECORD_BYTES_MAX {
@@ -168,12 +152,7 @@ impl Directory {
     }
 
     /// Reads a whole body and checks it.
-    pub(super) fn read(
-        &self,
-        stem: &str,
-        head: &Head,
-        body_sha256: &[u8; 32],
-    ) -> io::Result<Bytes> {
+    pub(super) fn read(&self, stem: &str, head: &Head, body_sha256: &[u8; 32]) -> io::Result<Bytes> {
         let mut body = Vec::with_capacity(usize::try_from(head.body_bytes).unwrap_or_default());
         self.open(stem, head)?.read_to_end(&mut body)?;
         if Sha256::digest(&body).as_slice() != body_sha256 {
@@ -228,21 +207,12 @@ mod tests {
     use crate::store::test_entry;
 
     fn written(directory: &Directory, stem: &str) -> Head {
-        let mut head = test_entry(
-            "/photos/1/1/w320.webp",
-            Selection::default(),
-            &["photo-1"],
-            1,
-        )
-        .head
-        .clone();
+        let mut head = test_entry("/photos/1/1/w320.webp", Selection::default(), &["photo-1"], 1)
+            .head
+            .clone();
         head.body_bytes = 5;
         directory
-            .write(
-                stem,
-                &head,
-                &[Bytes::from_static(b"he"), Bytes::from_static(b"llo")],
-            )
+            .write(stem, &head, &[Bytes::from_static(b"he"), Bytes::from_static(b"llo")])
             .unwrap();
         head
     }
@@ -267,13 +237,7 @@ mod tests {
     fn torn_and_stray_files_are_dropped() {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::claim(root.path()).unwrap();
-        for stem in [
-            "ab-short",
-            "ab-garbled",
-            "ab-bodiless",
-            "ab-recordless",
-            "ab-whole",
-        ] {
+        for stem in ["ab-short", "ab-garbled", "ab-bodiless", "ab-recordless", "ab-whole"] {
             written(&directory, stem);
         }
         fs::write(directory.file("ab-short", "body"), "hel").unwrap();
@@ -289,10 +253,7 @@ mod tests {
         let (objects, dropped) = directory.recover().unwrap();
         assert_eq!(dropped, 4);
         assert_eq!(
-            objects
-                .iter()
-                .map(|object| object.stem.as_str())
-                .collect::<Vec<_>>(),
+            objects.iter().map(|object| object.stem.as_str()).collect::<Vec<_>>(),
             ["ab-whole"]
         );
         let files = fs::read_dir(directory.path().join("ab")).unwrap().count();

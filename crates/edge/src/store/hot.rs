@@ -74,10 +74,7 @@ impl HotSet {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bytes
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 }
 

@@ -46,10 +46,7 @@ impl Index {
         let Some(variants) = self.objects.get(key) else {
             return Found::Nothing;
         };
-        if let Some(entry) = variants
-            .iter()
-            .find(|entry| entry.head.selection.matches(request))
-        {
+        if let Some(entry) = variants.iter().find(|entry| entry.head.selection.matches(request)) {
             entry.visited.set();
             return Found::Entry(Arc::clone(entry));
         }
@@ -61,11 +58,7 @@ impl Index {
     /// Adds an entry in place of the one with the same selection. Gives back what is no longer in the index.
     pub(super) fn insert(&mut self, entry: &Arc<Entry>) -> Vec<Arc<Entry>> {
         let mut gone = Vec::new();
-        let variants = self
-            .objects
-            .get(&entry.head.key)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let variants = self.objects.get(&entry.head.key).map(Vec::as_slice).unwrap_or_default();
         let same = variants
             .iter()
             .find(|other| other.head.selection == entry.head.selection);
@@ -207,15 +200,9 @@ mod tests {
             index.insert(&test_entry(path, Selection::default(), &[], 100));
         }
         let asked = CacheKey::new("/photos/a");
-        assert!(matches!(
-            index.find(&asked, &HeaderMap::new()),
-            Found::Entry(_)
-        ));
+        assert!(matches!(index.find(&asked, &HeaderMap::new()), Found::Entry(_)));
         let evicted = index.evict_down_to(100);
-        let evicted: Vec<&str> = evicted
-            .iter()
-            .map(|entry| entry.head.key.as_str())
-            .collect();
+        let evicted: Vec<&str> = evicted.iter().map(|entry| entry.head.key.as_str()).collect();
         assert_eq!(evicted, ["/photos/b", "/photos/c"]);
         assert_eq!((index.count(), index.disk_bytes()), (1, 100));
     }
@@ -226,9 +213,7 @@ mod tests {
         let key = CacheKey::new("/assets/shop.css");
         index.insert(&test_entry(key.as_str(), varying(&gzip()), &[], 10));
         let plain = HeaderMap::new();
-        assert!(
-            matches!(index.find(&key, &plain), Found::OtherVariant(wanted) if wanted == varying(&plain))
-        );
+        assert!(matches!(index.find(&key, &plain), Found::OtherVariant(wanted) if wanted == varying(&plain)));
         index.insert(&test_entry(key.as_str(), varying(&plain), &[], 10));
         let replaced = index.insert(&test_entry(key.as_str(), varying(&gzip()), &[], 10));
         assert_eq!(replaced.len(), 1);
@@ -254,24 +239,14 @@ mod tests {
     #[test]
     fn a_tag_takes_out_all_that_carry_it_and_nothing_else() {
         let mut index = Index::default();
-        index.insert(&test_entry(
-            "/photos/1/1/a",
-            Selection::default(),
-            &["photo-1"],
-            1,
-        ));
+        index.insert(&test_entry("/photos/1/1/a", Selection::default(), &["photo-1"], 1));
         index.insert(&test_entry(
             "/photos/1/1/b",
             Selection::default(),
             &["photo-1", "wall"],
             1,
         ));
-        index.insert(&test_entry(
-            "/photos/2/1/a",
-            Selection::default(),
-            &["photo-2"],
-            1,
-        ));
+        index.insert(&test_entry("/photos/2/1/a", Selection::default(), &["photo-2"], 1));
         assert_eq!(index.remove_tag("photo-1").len(), 2);
         assert_eq!(index.remove_tag("photo-1").len(), 0);
         assert_eq!(index.count(), 1);

@@ -71,12 +71,7 @@ impl Store {
         let mut older = Vec::new();
         for object in recovered {
             let name = (object.head.key.clone(), object.head.selection.fingerprint());
-            let entry = new_entry(
-                object.head,
-                object.stem.into(),
-                object.disk_bytes,
-                object.body_sha256,
-            );
+            let entry = new_entry(object.head, object.stem.into(), object.disk_bytes, object.body_sha256);
             // A crash may have come between writing an object and deleting the one that it replaces.
             match newest.get(&name) {
                 Some(other) if other.head.lifetime.received > entry.head.lifetime.received => {
@@ -118,11 +113,7 @@ impl Store {
     }
 
     /// Stores a response in place of the one that it supersedes.
-    pub async fn insert(
-        self: &Arc<Self>,
-        head: Head,
-        body: Vec<Bytes>,
-    ) -> Result<Arc<Entry>, NotStored> {
+    pub async fn insert(self: &Arc<Self>, head: Head, body: Vec<Bytes>) -> Result<Arc<Entry>, NotStored> {
         if head.body_bytes > self.config.disk_bytes_max / 2 {
             return Err(NotStored::TooLarge);
         }
@@ -156,22 +147,11 @@ impl Store {
     }
 
     /// Gives a stored response a new head, after the origin said that its body is still the same.
-    pub async fn freshen(
-        self: &Arc<Self>,
-        entry: Arc<Entry>,
-        head: Head,
-    ) -> Result<Arc<Entry>, NotStored> {
+    pub async fn freshen(self: &Arc<Self>, entry: Arc<Entry>, head: Head) -> Result<Arc<Entry>, NotStored> {
         let store = Arc::clone(self);
         let written = blocking(move || {
-            store
-                .directory
-                .write_record(&entry.file, &head, &entry.body_sha256)?;
-            let fresh = new_entry(
-                head,
-                Arc::clone(&entry.file),
-                entry.disk_bytes,
-                entry.body_sha256,
-            );
+            store.directory.write_record(&entry.file, &head, &entry.body_sha256)?;
+            let fresh = new_entry(head, Arc::clone(&entry.file), entry.disk_bytes, entry.body_sha256);
             if store.write_index().replace(&entry, &fresh) {
                 if let Some(body) = HotSet::get(&entry) {
                     store.hot.forget(&entry);
@@ -195,14 +175,9 @@ impl Store {
         let (store, wanted) = (Arc::clone(self), Arc::clone(entry));
         let read = blocking(move || {
             if wanted.head.body_bytes > store.config.hot_object_bytes_max {
-                return store
-                    .directory
-                    .open(&wanted.file, &wanted.head)
-                    .map(StoredBody::File);
+                return store.directory.open(&wanted.file, &wanted.head).map(StoredBody::File);
             }
-            let body = store
-                .directory
-                .read(&wanted.file, &wanted.head, &wanted.body_sha256)?;
+            let body = store.directory.read(&wanted.file, &wanted.head, &wanted.body_sha256)?;
             store.hot.admit(&wanted, &body);
             Ok(StoredBody::Memory(body))
         });
@@ -285,11 +260,7 @@ fn stem_of(head: &Head) -> String {
     hash.update(head.key.as_str());
     hash.update([0]);
     hash.update(head.selection.fingerprint());
-    format!(
-        "{}-{:016x}",
-        hex::encode(&hash.finalize()[..16]),
-        rand::random::<u64>()
-    )
+    format!("{}-{:016x}", hex::encode(&hash.finalize()[..16]), rand::random::<u64>())
 }
 
 fn new_entry(head: Head, file: Arc<str>, disk_bytes: u64, body_sha256: [u8; 32]) -> Arc<Entry> {
@@ -306,12 +277,8 @@ fn new_entry(head: Head, file: Arc<str>, disk_bytes: u64, body_sha256: [u8; 32])
 }
 
 /// Runs file operations where they block nobody.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]
@@ -325,10 +292,7 @@ pub(crate) fn test_entry(
         key: CacheKey::new(path),
         selection,
         status: http::StatusCode::OK,
-        headers: HeaderMap::from_iter([(
-            http::header::ETAG,
-            http::HeaderValue::from_static("\"a\""),
-        )]),
+        headers: HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("\"a\""))]),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         lifetime: crate::http_cache::freshness::Lifetime {
             received: 1_800_000_000,

@@ -19,11 +19,7 @@ async fn something_stale_stands_in_for_an_origin_that_died() {
     origin.die().await;
     let stale = edge.get(PHOTO).await;
     assert_eq!((stale.status, &stale.body[..]), (200, &b"picture"[..]));
-    assert!(
-        stale.cache().ends_with("detail=stale-if-error"),
-        "{}",
-        stale.cache()
-    );
+    assert!(stale.cache().ends_with("detail=stale-if-error"), "{}", stale.cache());
     let unknown = edge.get("/photos/8/1/w320.webp").await;
     assert_eq!((unknown.status, unknown.header("retry-after")), (502, "1"));
     assert_eq!(unknown.header("content-type"), "application/problem+json");
@@ -32,28 +28,14 @@ async fn something_stale_stands_in_for_an_origin_that_died() {
 #[tokio::test]
 async fn nobody_waits_for_an_origin_that_is_known_to_hang() {
     let (origin, _, folder) = world().await;
-    let edge = Edge::with(
-        origin.address,
-        folder.path(),
-        &["--origin-deadline-ms", "1000"],
-    )
-    .await;
+    let edge = Edge::with(origin.address, folder.path(), &["--origin-deadline-ms", "1000"]).await;
     origin.page(PHOTO, Page::new("max-age=0, stale-if-error=600", "picture"));
     edge.get(PHOTO).await;
     edge.stored(1).await;
     origin.hold();
-    assert!(
-        edge.get(PHOTO)
-            .await
-            .cache()
-            .ends_with("detail=stale-if-error")
-    );
+    assert!(edge.get(PHOTO).await.cache().ends_with("detail=stale-if-error"));
     let known = edge.get(PHOTO).await;
-    assert!(
-        known.cache().ends_with("detail=stale-if-error"),
-        "{}",
-        known.cache()
-    );
+    assert!(known.cache().ends_with("detail=stale-if-error"), "{}", known.cache());
     let timing = known.header("server-timing");
     let ms: f64 = timing
         .split("dur=")
@@ -91,10 +73,7 @@ async fn a_failing_origin_s_own_answer_is_passed_on_unless_something_stale_may_s
     let (origin, edge, _folder) = world().await;
     let (may, may_not) = ("/photos/1", "/photos/2");
     origin.page(may, Page::new("max-age=0, stale-if-error=60", "picture"));
-    origin.page(
-        may_not,
-        Page::new("max-age=0", "picture").with("etag", "\"v1\""),
-    );
+    origin.page(may_not, Page::new("max-age=0", "picture").with("etag", "\"v1\""));
     edge.get(may).await;
     edge.get(may_not).await;
     edge.stored(2).await;
@@ -107,11 +86,7 @@ async fn a_failing_origin_s_own_answer_is_passed_on_unless_something_stale_may_s
     origin.page(may_not, failing());
     let stale = edge.get(may).await;
     assert_eq!((stale.status, &stale.body[..]), (200, &b"picture"[..]));
-    assert!(
-        stale.cache().contains("fwd-status=503"),
-        "{}",
-        stale.cache()
-    );
+    assert!(stale.cache().contains("fwd-status=503"), "{}", stale.cache());
     let failed = edge.get(may_not).await;
     assert_eq!((failed.status, failed.header("retry-after")), (503, "7"));
     assert_eq!(failed.body, "catching our breath");
@@ -120,12 +95,7 @@ async fn a_failing_origin_s_own_answer_is_passed_on_unless_something_stale_may_s
 #[tokio::test]
 async fn an_origin_that_never_answers_costs_a_deadline_and_not_for_ever() {
     let (origin, _, folder) = world().await;
-    let edge = Edge::with(
-        origin.address,
-        folder.path(),
-        &["--origin-deadline-ms", "100"],
-    )
-    .await;
+    let edge = Edge::with(origin.address, folder.path(), &["--origin-deadline-ms", "100"]).await;
     origin.hold();
     let got = edge.get(PHOTO).await;
     assert_eq!(got.status, 504);
@@ -144,14 +114,10 @@ async fn breaking_origin(tag: &'static str) -> (std::net::SocketAddr, Arc<Atomic
             assert!(stream.read(&mut head).await.unwrap() > 0);
             let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
             let tag = if first { "\"v1\"" } else { tag };
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\netag: {tag}\r\ncontent-length: 10\r\n\r\n"
-            );
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\netag: {tag}\r\ncontent-length: 10\r\n\r\n");
             let body: &[u8] = if first { b"01234" } else { b"0123456789" };
-            stream
-                .write_all(&[head.as_bytes(), body].concat())
-                .await
-                .unwrap();
+            stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
             stream.shutdown().await.unwrap();
         }
     });

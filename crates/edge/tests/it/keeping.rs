@@ -33,28 +33,16 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 async fn the_disk_stays_within_its_bound_and_what_is_wanted_stays_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let origin = Origin::start().await;
-    let edge = Edge::with(
-        origin.address,
-        folder.path(),
-        &["--cache-bytes-max", "200000"],
-    )
-    .await;
+    let edge = Edge::with(origin.address, folder.path(), &["--cache-bytes-max", "200000"]).await;
     for number in 0..40 {
         origin.page(&photo(number), Page::new(FOREVER, vec![0; 10_000]));
         edge.get(&photo(number)).await;
         let known = (number + 1).min(5);
-        eventually("it is stored", || async {
-            edge.app.store.usage().objects >= known
-        })
-        .await;
+        eventually("it is stored", || async { edge.app.store.usage().objects >= known }).await;
         edge.get(&photo(0)).await;
         assert!(edge.app.store.usage().disk_bytes <= 200_000);
     }
-    let times = origin
-        .seen()
-        .iter()
-        .filter(|seen| seen.path == photo(0))
-        .count();
+    let times = origin.seen().iter().filter(|seen| seen.path == photo(0)).count();
     assert_eq!(times, 1, "the popular one was never evicted");
     eventually("evicted files are deleted", || async {
         files(folder.path(), "body").len() == edge.app.store.usage().objects
@@ -96,11 +84,7 @@ async fn a_restart_keeps_the_cache_and_drops_what_is_damaged() {
     assert_eq!(origin.count(), 3);
     for number in [1, 2] {
         let again = edge.get(&photo(number)).await;
-        assert_eq!(
-            again.body,
-            format!("picture {number}"),
-            "damage is never served"
-        );
+        assert_eq!(again.body, format!("picture {number}"), "damage is never served");
         assert!(again.cache().contains("fwd=uri-miss"), "{}", again.cache());
     }
     edge.stored(3).await;
@@ -126,23 +110,13 @@ async fn two_edges_on_one_volume_do_not_get_in_each_other_s_way() {
 async fn a_purged_url_or_tag_is_gone_also_after_a_restart() {
     let (origin, edge, folder) = world().await;
     for (number, tag) in [(1, "photo-1"), (2, "photo-2, wall"), (3, "wall")] {
-        origin.page(
-            &photo(number),
-            Page::new(FOREVER, "x").with("cache-tag", tag),
-        );
+        origin.page(&photo(number), Page::new(FOREVER, "x").with("cache-tag", tag));
         let got = edge.get(&photo(number)).await;
-        assert_eq!(
-            got.header("cache-tag"),
-            "",
-            "tags are between the origin and the edge"
-        );
+        assert_eq!(got.header("cache-tag"), "", "tags are between the origin and the edge");
     }
     edge.stored(3).await;
     let purged = edge.admin("PURGE", &photo(1)).await;
-    assert_eq!(
-        (purged.status, &purged.body[..]),
-        (200, &b"{\"purged\":1}"[..])
-    );
+    assert_eq!((purged.status, &purged.body[..]), (200, &b"{\"purged\":1}"[..]));
     assert_eq!(edge.app.fetcher.purge_tag("wall").await, 2);
     assert_eq!(files(folder.path(), "record").len(), 0);
     edge.stop().await;

@@ -110,11 +110,7 @@ impl Origin {
     }
 
     pub(crate) fn page(&self, path: &str, page: Page) {
-        self.state
-            .pages
-            .lock()
-            .unwrap()
-            .insert(path.to_owned(), page);
+        self.state.pages.lock().unwrap().insert(path.to_owned(), page);
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -180,9 +176,7 @@ pub(crate) struct Got {
 
 impl Got {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     pub(crate) fn cache(&self) -> &str {
@@ -208,13 +202,7 @@ impl Edge {
 
     pub(crate) async fn with(origin: SocketAddr, folder: &Path, arguments: &[&str]) -> Self {
         let origin = format!("http://{origin}");
-        let mut all = vec![
-            "edge",
-            "--origin-url",
-            &origin,
-            "--cache-dir",
-            folder.to_str().unwrap(),
-        ];
+        let mut all = vec!["edge", "--origin-url", &origin, "--cache-dir", folder.to_str().unwrap()];
         all.extend(["--origin-body-pause-ms", "1000"]);
         all.extend(arguments);
         let config = Config::try_parse_from(all).unwrap();
@@ -224,11 +212,7 @@ impl Edge {
         let source = ListenSource::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = source.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let limits = Limits::new(
-            config.connections_max,
-            Duration::from_secs(1),
-            Duration::from_secs(5),
-        );
+        let limits = Limits::new(config.connections_max, Duration::from_secs(1), Duration::from_secs(5));
         let served = tokio::spawn(server::serve(
             source,
             Arc::clone(&app),
@@ -261,10 +245,7 @@ impl Edge {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         if let Some(served) = self.served.take() {
-            tokio::time::timeout(DEADLINE, served)
-                .await
-                .unwrap()
-                .unwrap();
+            tokio::time::timeout(DEADLINE, served).await.unwrap().unwrap();
         }
     }
 
@@ -276,15 +257,8 @@ impl Edge {
         self.request(Method::GET, path, headers).await
     }
 
-    pub(crate) async fn request(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> Got {
-        self.try_request(self.address, method, path, headers)
-            .await
-            .unwrap()
+    pub(crate) async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Got {
+        self.try_request(self.address, method, path, headers).await.unwrap()
     }
 
     pub(crate) async fn admin(&self, method: &str, path: &str) -> Got {
@@ -293,10 +267,7 @@ impl Edge {
             .unwrap()
     }
 
-    pub(crate) async fn try_get(
-        &self,
-        path: &str,
-    ) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) async fn try_get(&self, path: &str) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
         self.try_request(self.address, Method::GET, path, &[]).await
     }
 
@@ -307,18 +278,12 @@ impl Edge {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Got, Box<dyn std::error::Error + Send + Sync>> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{path}"));
+        let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
         for (name, value) in headers {
             request = request.header(HeaderName::from_bytes(name.as_bytes())?, *value);
         }
         let exchange = async {
-            let (parts, body) = self
-                .client
-                .request(request.body(Empty::new())?)
-                .await?
-                .into_parts();
+            let (parts, body) = self.client.request(request.body(Empty::new())?).await?.into_parts();
             let body = body.collect().await?.to_bytes();
             Ok(Got {
                 status: parts.status.as_u16(),

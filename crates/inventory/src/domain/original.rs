@@ -9,8 +9,12 @@ use image::{ImageDecoder, ImageFormat, ImageReader};
 pub const BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Largest picture that is taken: what it would unpack to, whatever the file weighs.
 pub const PIXELS_MAX: u64 = 40_000_000;
-/// Longest side; beyond it a picture is a strip that no wall has room for.
+/// Longest side.
 pub const SIDE_MAX: u32 = 20_000;
+/// How many times longer one side may be than the other; beyond it a picture is a strip that no wall has room for.
+pub const PROPORTION_MAX: u32 = 20;
+/// What a picture may unpack to. A worker has no more room for it, and 16 bits a channel take twice as much.
+const UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Shortest side that makes a picture.
 pub const SIDE_MIN: u32 = 16;
 
@@ -29,10 +33,12 @@ pub enum NotAPicture {
     Format,
     #[error("the picture's header is damaged")]
     Header,
-    #[error("the picture is {width} by {height} pixels; at most 40 megapixels are taken")]
+    #[error("the picture is {width} by {height} pixels; at most 40 megapixels of 8 bits are taken")]
     TooManyPixels { width: u32, height: u32 },
     #[error("the picture is {width} by {height} pixels; a side has between {SIDE_MIN} and {SIDE_MAX}")]
     Side { width: u32, height: u32 },
+    #[error("the picture is a strip; one side may be up to {PROPORTION_MAX} times as long as the other")]
+    Strip,
 }
 
 /// Reads the header, and only the header: a decompression bomb is measured, not unpacked.
@@ -48,11 +54,14 @@ pub fn inspect(bytes: &[u8]) -> Result<Original, NotAPicture> {
     };
     let mut decoder = reader.into_decoder().map_err(|_| NotAPicture::Header)?;
     let (mut width, mut height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS_MAX {
+    if u64::from(width) * u64::from(height) > PIXELS_MAX || decoder.total_bytes() > UNPACKED_BYTES_MAX {
         return Err(NotAPicture::TooManyPixels { width, height });
     }
     if !(SIDE_MIN..=SIDE_MAX).contains(&width) || !(SIDE_MIN..=SIDE_MAX).contains(&height) {
         return Err(NotAPicture::Side { width, height });
+    }
+    if width.max(height) / width.min(height) >= PROPORTION_MAX {
+        return Err(NotAPicture::Strip);
     }
     if turns_sideways(decoder.orientation().unwrap_or(Orientation::NoTransforms)) {
         std::mem::swap(&mut width, &mut height);
@@ -133,9 +142,10 @@ mod tests {
     #[test]
     fn a_strip_and_a_dot_are_refused() {
         assert!(matches!(
-            inspect(&encoded(8, 400, ImageFormat::Png)),
+            inspect(&encoded(8, 40, ImageFormat::Png)),
             Err(NotAPicture::Side { .. })
         ));
+        assert_eq!(inspect(&encoded(20, 400, ImageFormat::Png)), Err(NotAPicture::Strip));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

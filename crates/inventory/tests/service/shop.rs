@@ -126,7 +126,12 @@ impl Shop {
     }
 
     /// A call by another service of the shop.
-    pub(crate) async fn internal(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    pub(crate) async fn internal(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let mut request = self
             .server
             .client

@@ -59,11 +59,7 @@ impl Point {
     /// The same direction with length 1 (or nothing, for nothing).
     pub fn normalised(self) -> Self {
         let length = self.length();
-        if length > 1e-9 {
-            self * (1.0 / length)
-        } else {
-            self
-        }
+        if length > 1e-9 { self * (1.0 / length) } else { self }
     }
 
     /// A quarter turn.
@@ -144,10 +140,7 @@ impl Area {
 
     /// Whether the point lies inside.
     pub fn contains(&self, point: Point) -> bool {
-        point.x >= self.left
-            && point.x <= self.right()
-            && point.y >= self.top
-            && point.y <= self.bottom()
+        point.x >= self.left && point.x <= self.right() && point.y >= self.top && point.y <= self.bottom()
     }
 
     /// Its corners, clockwise.
@@ -177,8 +170,7 @@ pub fn closed_curve(points: &[Point], steps: usize) -> Vec<Point> {
     let count = points.len();
     let mut curve = Vec::with_capacity(count * steps);
     for index in 0..count {
-        let [before, from, to, after] =
-            [count - 1, 0, 1, 2].map(|offset| points[(index + offset) % count]);
+        let [before, from, to, after] = [count - 1, 0, 1, 2].map(|offset| points[(index + offset) % count]);
         for step in 0..steps {
             let t = step as f32 / steps as f32;
             let bend = |a: f32, b: f32, c: f32, d: f32| {
@@ -202,9 +194,7 @@ pub fn inside(polygon: &[Point], point: Point) -> bool {
     let mut previous = polygon.len().wrapping_sub(1);
     for index in 0..polygon.len() {
         let (a, b) = (polygon[index], polygon[previous]);
-        if (a.y > point.y) != (b.y > point.y)
-            && point.x < (b.x - a.x) * (point.y - a.y) / (b.y - a.y) + a.x
-        {
+        if (a.y > point.y) != (b.y > point.y) && point.x < (b.x - a.x) * (point.y - a.y) / (b.y - a.y) + a.x {
             within = !within;
         }
         previous = index;

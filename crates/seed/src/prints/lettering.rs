@@ -85,10 +85,7 @@ impl Lettering {
         let ink = ink.into();
         let mut pen = start.x;
         for letter in text.chars() {
-            for stroke in strokes(letter)
-                .split('|')
-                .filter(|stroke| !stroke.is_empty())
-            {
+            for stroke in strokes(letter).split('|').filter(|stroke| !stroke.is_empty()) {
                 let points: Vec<Point> = stroke
                     .split(' ')
                     .filter_map(|pair| match pair.as_bytes() {

@@ -62,10 +62,7 @@ impl Measures {
             let channels = [pixel.red(), pixel.green(), pixel.blue()].map(|c| f32::from(c) / 255.0);
             let [r, g, b] = channels;
             cell.0 += r * 0.3 + g * 0.59 + b * 0.11;
-            cell.1 += (r - paper.r)
-                .abs()
-                .max((g - paper.g).abs())
-                .max((b - paper.b).abs());
+            cell.1 += (r - paper.r).abs().max((g - paper.g).abs()).max((b - paper.b).abs());
             cell.2 += 1;
         }
         let filled: Vec<(usize, f32, f32)> = sums
@@ -76,11 +73,7 @@ impl Measures {
             .collect();
         let count = filled.len().max(1) as f32;
         let mean = filled.iter().map(|cell| cell.1).sum::<f32>() / count;
-        let variance = filled
-            .iter()
-            .map(|cell| (cell.1 - mean).powi(2))
-            .sum::<f32>()
-            / count;
+        let variance = filled.iter().map(|cell| (cell.1 - mean).powi(2)).sum::<f32>() / count;
         let covered = filled.iter().filter(|cell| cell.2 > 0.06).count() as f32;
 
         let mut histogram = [0.0f32; 32];
@@ -121,10 +114,7 @@ mod tests {
     fn a_blank_sheet_is_refused() {
         let sheet = Sheet::new((1800.0, 1200.0), 0.1, PAPER);
         let measures = Measures::of(sheet.pixmap(), PAPER);
-        assert!(
-            measures.coverage < 0.001 && measures.contrast < 0.001,
-            "{measures:?}"
-        );
+        assert!(measures.coverage < 0.001 && measures.contrast < 0.001, "{measures:?}");
         assert!(!Taste::BROAD.accepts(&measures));
     }
 

@@ -111,9 +111,7 @@ impl Category {
             Self::Line => "Currents, screens, and whatever else a line can do by itself.",
             Self::Landscape => "Seas at the end of the day.",
             Self::Abstract => "Fields of colour, and traces of light on black.",
-            Self::Place => {
-                "Towns that were never built, and maps of islands that nobody has found."
-            }
+            Self::Place => "Towns that were never built, and maps of islands that nobody has found.",
             Self::Nature => "Stone, paper flowers, and animals cut in lino.",
             Self::Pattern => "Ribbons that never end, and cloth down to the thread.",
         }
@@ -286,10 +284,7 @@ mod tests {
     #[test]
     fn scarce_prints_cost_more_than_open_editions_of_the_same_artist() {
         let prints: Vec<Print> = catalogue().collect();
-        for open in prints
-            .iter()
-            .filter(|print| matches!(print.edition, Edition::Open(_)))
-        {
+        for open in prints.iter().filter(|print| matches!(print.edition, Edition::Open(_))) {
             for other in prints.iter().filter(|print| print.artist == open.artist) {
                 if let Edition::Limited(copies) = other.edition {
                     assert!((10..=300).contains(&copies));
@@ -307,11 +302,7 @@ mod tests {
     #[test]
     fn a_print_is_the_same_each_time_it_is_drawn() {
         for number in 1..=SERIES.len() as u32 {
-            assert_eq!(
-                draw(number, 120).data(),
-                draw(number, 120).data(),
-                "print {number}"
-            );
+            assert_eq!(draw(number, 120).data(), draw(number, 120).data(), "print {number}");
         }
     }
 
@@ -321,22 +312,12 @@ mod tests {
         for number in 1..=SERIES.len() as u32 {
             let (small, large) = (draw(number, 150), draw(number, 450));
             let shape = |picture: &Pixmap| picture.width() as f32 / picture.height() as f32;
-            assert!(
-                (shape(&small) - shape(&large)).abs() < 0.02,
-                "print {number}"
-            );
+            assert!((shape(&small) - shape(&large)).abs() < 0.02, "print {number}");
             let light = |picture: &Pixmap| {
-                let sum: f64 = picture
-                    .pixels()
-                    .iter()
-                    .map(|pixel| f64::from(pixel.green()))
-                    .sum();
+                let sum: f64 = picture.pixels().iter().map(|pixel| f64::from(pixel.green())).sum();
                 sum / f64::from(picture.width() * picture.height())
             };
-            assert!(
-                (light(&small) - light(&large)).abs() < 12.0,
-                "print {number}"
-            );
+            assert!((light(&small) - light(&large)).abs() < 12.0, "print {number}");
         }
     }
 }

@@ -7,9 +7,8 @@ pub struct Noise {
 }
 
 fn hash(x: i32, y: i32, seed: u32) -> u32 {
-    let mut word = (x as u32).wrapping_mul(0x8da6_b343)
-        ^ (y as u32).wrapping_mul(0xd816_3841)
-        ^ seed.wrapping_mul(0xcb1a_b31f);
+    let mut word =
+        (x as u32).wrapping_mul(0x8da6_b343) ^ (y as u32).wrapping_mul(0xd816_3841) ^ seed.wrapping_mul(0xcb1a_b31f);
     word = (word ^ (word >> 15)).wrapping_mul(0x2c1b_3c6d);
     word = (word ^ (word >> 12)).wrapping_mul(0x297a_2d39);
     word ^ (word >> 15)
@@ -57,10 +56,7 @@ impl Noise {
             total += weight;
             weight *= 0.5;
             // Turned a little in each octave, so that the grids never line up.
-            (px, py) = (
-                px * 1.616 - py * 1.212 + 17.3,
-                px * 1.212 + py * 1.616 - 9.1,
-            );
+            (px, py) = (px * 1.616 - py * 1.212 + 17.3, px * 1.212 + py * 1.616 - 9.1);
         }
         sum / total
     }

@@ -14,27 +14,18 @@ const CELL_PX: u32 = 400;
 /// Draws what was asked for.
 pub fn draw(wanted: &Draw) -> Result<()> {
     let names: Vec<&str> = SERIES.iter().map(|series| series.name).collect();
-    if let Some(name) = wanted
-        .series
-        .as_deref()
-        .filter(|name| !names.contains(name))
-    {
+    if let Some(name) = wanted.series.as_deref().filter(|name| !names.contains(name)) {
         bail!("there is no series {name}; there are {}", names.join(", "));
     }
     let mut pictures = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        if wanted
-            .series
-            .as_deref()
-            .is_some_and(|series| series != *name)
-        {
+        if wanted.series.as_deref().is_some_and(|series| series != *name) {
             continue;
         }
         for place in 0..PRINTS_PER_SERIES.min(wanted.count as usize) {
             let picture = draw_print(number_of(index, place), wanted.size);
             if let Some(folder) = &wanted.out {
-                fs::create_dir_all(folder)
-                    .with_context(|| format!("making {}", folder.display()))?;
+                fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
                 let path = folder.join(format!("{name}-{:02}.png", place + 1));
                 picture
                     .save_png(&path)
@@ -48,8 +39,7 @@ pub fn draw(wanted: &Draw) -> Result<()> {
         }
     }
     if let Some(path) = &wanted.sheet {
-        let sheet =
-            contact_sheet(&pictures, COLUMNS, CELL_PX).context("the sheet would be too large")?;
+        let sheet = contact_sheet(&pictures, COLUMNS, CELL_PX).context("the sheet would be too large")?;
         sheet
             .save_png(path)
             .with_context(|| format!("writing {}", path.display()))?;

@@ -96,9 +96,7 @@ mod tests {
 
     #[test]
     fn the_stream_is_the_published_algorithm() {
-        let mut rng = Rng {
-            state: [1, 2, 3, 4],
-        };
+        let mut rng = Rng { state: [1, 2, 3, 4] };
         let words: Vec<u64> = (0..4).map(|_| rng.bits()).collect();
         assert_eq!(words, [11520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
     }

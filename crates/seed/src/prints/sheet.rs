@@ -4,8 +4,7 @@
 //! a small proof shows the same picture as the edition.
 
 use tiny_skia::{
-    BlendMode, Color, FillRule, LineCap, LineJoin, Mask, Paint, Path, PathBuilder, Pixmap, Rect,
-    Stroke, Transform,
+    BlendMode, Color, FillRule, LineCap, LineJoin, Mask, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform,
 };
 
 use super::{
@@ -124,8 +123,8 @@ impl Sheet {
     /// Bare paper of `(width, height)` sheet units, drawn with `scale` pixels a unit.
     pub fn new((width, height): (f32, f32), scale: f32, paper: Rgb) -> Self {
         let pixels = |units: f32| ((units * scale).round() as u32).clamp(1, 8192);
-        let mut pixmap = Pixmap::new(pixels(width), pixels(height))
-            .expect("a pixmap of 1 to 8192 pixels a side can be made");
+        let mut pixmap =
+            Pixmap::new(pixels(width), pixels(height)).expect("a pixmap of 1 to 8192 pixels a side can be made");
         pixmap.fill(Color::from_rgba(paper.r, paper.g, paper.b, 1.0).unwrap_or(Color::WHITE));
         Self {
             pixmap,
@@ -181,13 +180,8 @@ impl Sheet {
     /// Fills any path.
     pub fn fill_path(&mut self, path: &Path, ink: impl Into<Ink>) {
         let (paint, transform) = (ink.into().paint(), self.transform());
-        self.pixmap.fill_path(
-            path,
-            &paint,
-            FillRule::Winding,
-            transform,
-            self.clip.as_ref(),
-        );
+        self.pixmap
+            .fill_path(path, &paint, FillRule::Winding, transform, self.clip.as_ref());
     }
 
     /// Strokes any path.
@@ -282,12 +276,7 @@ impl Sheet {
         let (width, height) = (self.width, self.height);
         self.block(Area::new(-2.0, -2.0, width + 4.0, area.top + 2.0), paper);
         self.block(
-            Area::new(
-                -2.0,
-                area.bottom(),
-                width + 4.0,
-                height - area.bottom() + 2.0,
-            ),
+            Area::new(-2.0, area.bottom(), width + 4.0, height - area.bottom() + 2.0),
             paper,
         );
         self.block(Area::new(-2.0, -2.0, area.left + 2.0, height + 4.0), paper);
@@ -313,14 +302,8 @@ impl Sheet {
     ) {
         let (columns, rows) = (self.pixmap.width(), self.pixmap.height());
         let bound = |units: f32, limit: u32| ((units * self.scale).max(0.0) as u32).min(limit);
-        let (left, right) = (
-            bound(area.left - 1.0, columns),
-            bound(area.right() + 2.0, columns),
-        );
-        let (top, bottom) = (
-            bound(area.top - 1.0, rows),
-            bound(area.bottom() + 2.0, rows),
-        );
+        let (left, right) = (bound(area.left - 1.0, columns), bound(area.right() + 2.0, columns));
+        let (top, bottom) = (bound(area.top - 1.0, rows), bound(area.bottom() + 2.0, rows));
         let unit = 1.0 / self.scale;
         let places = sample_places(samples);
         let share = 1.0 / places.len() as f32;
@@ -333,10 +316,7 @@ impl Sheet {
                 let known = slow(place(Point { x: 0.5, y: 0.5 }));
                 let (mut r, mut g, mut b, mut cover) = (0.0, 0.0, 0.0, 0.0);
                 for point in places.iter().map(|within| place(*within)) {
-                    let found = area
-                        .contains(point)
-                        .then(|| colour(point, &known))
-                        .flatten();
+                    let found = area.contains(point).then(|| colour(point, &known)).flatten();
                     if let Some(found) = found {
                         r += found.r * share;
                         g += found.g * share;
@@ -387,8 +367,8 @@ impl Sheet {
         let (coarse, fine) = (Noise::new(seed), Noise::new(seed ^ 0x5bd1_e995));
         let scale = self.scale;
         self.retouch(|point, colour| {
-            let cloud = coarse.at(point.x / 90.0, point.y / 130.0) * 0.5
-                + coarse.at(point.x / 5.0, point.y / 7.0) * 0.5;
+            let cloud =
+                coarse.at(point.x / 90.0, point.y / 130.0) * 0.5 + coarse.at(point.x / 5.0, point.y / 7.0) * 0.5;
             let speck = fine.cell((point.x * scale) as i32, (point.y * scale) as i32) - 0.5;
             colour.scaled(1.0 + strength * (cloud * 0.016 + speck * 0.028))
         });

@@ -15,12 +15,9 @@ pub async fn promote(conn: &mut PgConnection, user_id: i64) -> sqlx::Result<bool
 
 /// The hash of a user's password.
 pub async fn password_hash(conn: &mut PgConnection, user_id: i64) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        "select password_hash from accounts where user_id = $1",
-        user_id
-    )
-    .fetch_optional(conn)
-    .await
+    sqlx::query_scalar!("select password_hash from accounts where user_id = $1", user_id)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Whether the address has been claimed.

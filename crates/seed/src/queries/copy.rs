@@ -30,11 +30,7 @@ pub struct AccountRow<'a> {
 }
 
 /// Copies products and `copies` of each in stock.
-pub async fn products(
-    conn: &mut PgConnection,
-    rows: &[ProductRow],
-    copies: i64,
-) -> sqlx::Result<()> {
+pub async fn products(conn: &mut PgConnection, rows: &[ProductRow], copies: i64) -> sqlx::Result<()> {
     let (mut products, mut stock) = (String::new(), String::new());
     for row in rows {
         let print = &row.print;
@@ -58,20 +54,11 @@ pub async fn products(
     let statement = "copy products (id, category_slug, title, artist, year, technique, description, price_cents, \
                      edition_size, photo_id) from stdin";
     copy(conn, statement, products).await?;
-    copy(
-        conn,
-        "copy stock (product_id, initial, available) from stdin",
-        stock,
-    )
-    .await
+    copy(conn, "copy stock (product_id, initial, available) from stdin", stock).await
 }
 
 /// Copies accounts and the claims of their addresses.
-pub async fn accounts(
-    conn: &mut PgConnection,
-    rows: &[AccountRow<'_>],
-    password_hash: &str,
-) -> sqlx::Result<()> {
+pub async fn accounts(conn: &mut PgConnection, rows: &[AccountRow<'_>], password_hash: &str) -> sqlx::Result<()> {
     let (mut accounts, mut emails) = (String::new(), String::new());
     for row in rows {
         let name = row.email.split('@').next().unwrap_or_default();

@@ -11,12 +11,9 @@ const NUMBERS_MAX: i64 = 100_000;
 
 /// How many products there are with ids up to `last`.
 pub async fn count_up_to(conn: &mut PgConnection, last: i64) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
-        r#"select count(*) as "count!" from products where id <= $1"#,
-        last
-    )
-    .fetch_one(conn)
-    .await
+    sqlx::query_scalar!(r#"select count(*) as "count!" from products where id <= $1"#, last)
+        .fetch_one(conn)
+        .await
 }
 
 /// The greatest id up to `last` that is taken, or 0.

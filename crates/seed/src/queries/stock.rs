@@ -12,12 +12,7 @@ pub async fn last_product(conn: &mut PgConnection) -> sqlx::Result<i64> {
 /// Makes a whole edition available again for the products from `from` up to, but not including, `end`. Returns how
 /// many had sold something. The row's lock keeps sales out meanwhile, and stock at start grows by what is added, so
 /// that the sums stay right.
-pub async fn refill(
-    conn: &mut PgConnection,
-    from: i64,
-    end: i64,
-    open_copies: i64,
-) -> sqlx::Result<u64> {
+pub async fn refill(conn: &mut PgConnection, from: i64, end: i64, open_copies: i64) -> sqlx::Result<u64> {
     let result = sqlx::query!(
         "
         update stock s

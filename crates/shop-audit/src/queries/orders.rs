@@ -17,11 +17,7 @@ pub(crate) struct OrderRow {
 }
 
 /// Orders after this key, in the order of the table's key.
-pub(crate) async fn page(
-    conn: &mut PgConnection,
-    after: (i64, i64),
-    limit: i64,
-) -> sqlx::Result<Vec<OrderRow>> {
+pub(crate) async fn page(conn: &mut PgConnection, after: (i64, i64), limit: i64) -> sqlx::Result<Vec<OrderRow>> {
     sqlx::query_as!(
         OrderRow,
         r#"select user_id, order_id, state, attempt, total_cents,
@@ -43,10 +39,7 @@ pub(crate) async fn page(
 }
 
 /// State and attempt of some orders.
-pub(crate) async fn states(
-    conn: &mut PgConnection,
-    order_ids: &[i64],
-) -> sqlx::Result<Vec<(i64, String, i32)>> {
+pub(crate) async fn states(conn: &mut PgConnection, order_ids: &[i64]) -> sqlx::Result<Vec<(i64, String, i32)>> {
     let rows = sqlx::query!(
         "select order_id, state, attempt from orders where order_id = any($1)",
         order_ids
@@ -68,10 +61,7 @@ pub(crate) async fn counts(conn: &mut PgConnection) -> sqlx::Result<Vec<(String,
 }
 
 /// Keys of this cluster that have more than one order.
-pub(crate) async fn doubled_keys(
-    conn: &mut PgConnection,
-    limit: i64,
-) -> sqlx::Result<Vec<(i64, String, i64)>> {
+pub(crate) async fn doubled_keys(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(i64, String, i64)>> {
     let rows = sqlx::query!(
         r#"select user_id, idempotency_key, count(*) as "count!" from orders
            group by user_id, idempotency_key having count(*) > 1 limit $1"#,

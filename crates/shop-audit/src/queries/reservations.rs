@@ -10,10 +10,7 @@ pub(crate) struct ReservationRow {
     pub(crate) lines: Vec<String>,
 }
 
-pub(crate) async fn of_orders(
-    conn: &mut PgConnection,
-    order_ids: &[i64],
-) -> sqlx::Result<Vec<ReservationRow>> {
+pub(crate) async fn of_orders(conn: &mut PgConnection, order_ids: &[i64]) -> sqlx::Result<Vec<ReservationRow>> {
     sqlx::query_as!(
         ReservationRow,
         r#"select order_id, state,
@@ -27,11 +24,7 @@ pub(crate) async fn of_orders(
 }
 
 /// Ids and states after this order.
-pub(crate) async fn page(
-    conn: &mut PgConnection,
-    after: i64,
-    limit: i64,
-) -> sqlx::Result<Vec<(i64, String)>> {
+pub(crate) async fn page(conn: &mut PgConnection, after: i64, limit: i64) -> sqlx::Result<Vec<(i64, String)>> {
     let rows = sqlx::query!(
         "select order_id, state from reservations where order_id > $1 order by order_id limit $2",
         after,
@@ -39,8 +32,5 @@ pub(crate) async fn page(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.order_id, row.state))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.order_id, row.state)).collect())
 }

@@ -82,12 +82,7 @@ fn receive_descriptor(stream: &UnixStream) -> io::Result<TcpListener> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut greeting)],
-        &mut control,
-        flags,
-    )?;
+    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut greeting)], &mut control, flags)?;
     if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -104,7 +99,6 @@ fn receive_descriptor(stream: &UnixStream) -> io::Result<TcpListener> {
             "the gateway speaks another version",
         ));
     }
-    let descriptor = descriptor
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor came"))?;
+    let descriptor = descriptor.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor came"))?;
     Ok(TcpListener::from(descriptor))
 }

@@ -38,10 +38,7 @@ pub enum HandoverError {
 
 /// Opens the Unix socket, and returns a future that serves it for as long as it is polled. Everybody may connect:
 /// who may reach the path is a matter of who has its volume. When the future is dropped all holders see the gateway go.
-pub fn serve(
-    listener: TcpListener,
-    path: &Path,
-) -> Result<impl Future<Output = ()> + Send + use<>, HandoverError> {
+pub fn serve(listener: TcpListener, path: &Path) -> Result<impl Future<Output = ()> + Send + use<>, HandoverError> {
     let unix = open(path).map_err(|source| HandoverError::Bind {
         path: path.display().to_string(),
         source,

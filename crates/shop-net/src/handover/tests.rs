@@ -42,11 +42,7 @@ async fn connections_reach_the_holder_of_the_descriptor() {
     client.write_all(b"hello").await.expect("written");
     let mut accepted = accept(&mut listeners).await;
     let mut greeting = [0; 5];
-    accepted
-        .stream
-        .read_exact(&mut greeting)
-        .await
-        .expect("read");
+    accepted.stream.read_exact(&mut greeting).await.expect("read");
     assert_eq!(&greeting, b"hello");
     assert!(!accepted.gone.is_cancelled());
 }
@@ -55,11 +51,7 @@ async fn connections_reach_the_holder_of_the_descriptor() {
 async fn a_holder_that_starts_before_the_gateway_waits_for_it() {
     let (_folder, path) = socket_path();
     let mut listeners = follow(path.clone()).listeners();
-    assert!(
-        timeout(Duration::from_millis(150), listeners.accept())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_millis(150), listeners.accept()).await.is_err());
     let (address, _gateway) = start_gateway(&path);
     let _client = TcpStream::connect(address).await.expect("connected");
     accept(&mut listeners).await;
@@ -126,10 +118,6 @@ async fn somebody_who_speaks_another_protocol_is_not_believed() {
     });
     let source = follow(path);
     let mut listeners = source.listeners();
-    assert!(
-        timeout(Duration::from_millis(300), listeners.accept())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_millis(300), listeners.accept()).await.is_err());
     assert!(!source.is_open());
 }

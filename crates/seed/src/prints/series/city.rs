@@ -53,18 +53,9 @@ pub(super) const SERIES: Series = Series {
             "Blueprint for a Garden Suburb",
             "Never built. The trees would have been the best part.",
         ),
-        work(
-            "Medina",
-            "White cubes, domes, and a courtyard for whoever finds it.",
-        ),
-        work(
-            "The Works",
-            "Saw-tooth roofs and chimneys. Monday's smoke goes east.",
-        ),
-        work(
-            "Canals",
-            "Tall houses on narrow water, each holding up the next.",
-        ),
+        work("Medina", "White cubes, domes, and a courtyard for whoever finds it."),
+        work("The Works", "Saw-tooth roofs and chimneys. Monday's smoke goes east."),
+        work("Canals", "Tall houses on narrow water, each holding up the next."),
         work(
             "Stepped Temple, Market Day",
             "Nine terraces, and the stalls of people who live from those who climb them.",
@@ -93,8 +84,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         _ => 0.8,
     };
     let side = cells as f32;
-    let half =
-        (size.0 * 0.88 / (side * 2.0)).min(size.1 * 0.84 / (side * 1.12 + (tallest + 0.9) * 1.24));
+    let half = (size.0 * 0.88 / (side * 2.0)).min(size.1 * 0.84 / (side * 1.12 + (tallest + 0.9) * 1.24));
     let drop = (side * 1.12 - (tallest - 1.0) * 1.24) * half;
     let lower = if plan.sun.is_some() { 1.08 } else { 1.0 };
     let origin = at(size.0 * 0.5, size.1 * 0.5 * lower - drop * 0.5);

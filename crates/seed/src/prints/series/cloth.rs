@@ -44,19 +44,13 @@ pub(super) const SERIES: Series = Series {
             "Ikat, Indigo",
             "The threads were tied and dyed before they met. That is why the edges breathe.",
         ),
-        work(
-            "Lozenge Twill",
-            "Two colours and one rule, reflected both ways.",
-        ),
+        work("Lozenge Twill", "Two colours and one rule, reflected both ways."),
         work(
             "Stepped Kilim",
             "A slit tapestry: each colour turns back where it meets its neighbour, and leaves a step.",
         ),
         work("Gauze", "As few threads as will still be called cloth."),
-        work(
-            "Hills, Woven",
-            "A landscape in the only lines a loom will draw.",
-        ),
+        work("Hills, Woven", "A landscape in the only lines a loom will draw."),
         work(
             "Shadow Weave",
             "Light and dark take turns in both directions, and the order changes places. The pattern is nothing but that.",
@@ -91,11 +85,7 @@ impl Draft {
         let twill = |x: i32, y: i32| (x + y).rem_euclid(4) < 2;
         let fold = |value: i32, period: i32| {
             let turn = value.rem_euclid(period * 2);
-            if turn < period {
-                turn
-            } else {
-                period * 2 - 1 - turn
-            }
+            if turn < period { turn } else { period * 2 - 1 - turn }
         };
         match self.kind {
             0 | 1 => twill(column, row),
@@ -120,11 +110,7 @@ fn repeat(order: &[(u32, usize)], count: usize) -> Vec<Rgb> {
 
 /// An order of threads and the same backwards, as a tartan has it.
 fn mirrored(order: &[(u32, usize)]) -> Vec<(u32, usize)> {
-    order
-        .iter()
-        .chain(order.iter().rev().skip(1))
-        .copied()
-        .collect()
+    order.iter().chain(order.iter().rev().skip(1)).copied().collect()
 }
 
 fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
@@ -136,16 +122,8 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
             let mut check = |count: usize| {
                 let (mut list, mut turn) = (Vec::new(), 0usize);
                 while list.len() < count {
-                    let tone = if turn.is_multiple_of(2) {
-                        0x24262B
-                    } else {
-                        0xEFE6D3
-                    };
-                    let times = if rng.chance(0.14) {
-                        rng.pick(&[2, 6, 8])
-                    } else {
-                        4
-                    };
+                    let tone = if turn.is_multiple_of(2) { 0x24262B } else { 0xEFE6D3 };
+                    let times = if rng.chance(0.14) { rng.pick(&[2, 6, 8]) } else { 4 };
                     list.extend(std::iter::repeat_n(hex(tone), times));
                     turn += 1;
                 }
@@ -178,10 +156,7 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
                         continue;
                     }
                     last = next;
-                    list.extend(std::iter::repeat_n(
-                        hex(tones[next]),
-                        rng.pick(&[5, 8, 13, 21, 21]),
-                    ));
+                    list.extend(std::iter::repeat_n(hex(tones[next]), rng.pick(&[5, 8, 13, 21, 21])));
                 }
                 list
             };
@@ -201,8 +176,7 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
             let dye = move |column: usize, y: f32| {
                 let period = 54.0;
                 let across = (column as f32 % period - period * 0.5).abs() / (period * 0.5);
-                let shift = bleed.at(column as f32 * 0.9, 3.0) * 26.0
-                    + bleed.at(column as f32 * 0.21, 9.0) * 14.0;
+                let shift = bleed.at(column as f32 * 0.9, 3.0) * 26.0 + bleed.at(column as f32 * 0.21, 9.0) * 14.0;
                 let band = ((y + shift) / 560.0).rem_euclid(1.0);
                 let along = (band - 0.5).abs() * 2.0;
                 let figure = across + along;
@@ -213,22 +187,11 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
                 tone.mix(hex(0xB2452F), heart * 0.9)
             };
             dyed = Some(Box::new(dye));
-            (
-                repeat(&[(0x1C2F5C, 1)], columns),
-                repeat(&[(0x14224A, 1)], rows),
-            )
+            (repeat(&[(0x1C2F5C, 1)], columns), repeat(&[(0x14224A, 1)], rows))
         }
         5 => (
             repeat(&[(0xEDE3CD, 1)], columns),
-            repeat(
-                &[
-                    (0x7A2E3A, 30),
-                    (0x7A2E3A, 30),
-                    (0xB8862F, 4),
-                    (0x7A2E3A, 20),
-                ],
-                rows,
-            ),
+            repeat(&[(0x7A2E3A, 30), (0x7A2E3A, 30), (0xB8862F, 4), (0x7A2E3A, 20)], rows),
         ),
         6 => {
             pitch = 11.0;
@@ -236,10 +199,7 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
             let order: Vec<usize> = (0..40).map(|_| rng.below(6)).collect();
             let figure = move |column: usize, row: usize| {
                 let (middle_x, middle_y) = (columns as i32 / 2, rows as i32 / 2);
-                let (x, y) = (
-                    (column as i32 - middle_x).abs() / 4,
-                    (row as i32 - middle_y).abs() / 6,
-                );
+                let (x, y) = ((column as i32 - middle_x).abs() / 4, (row as i32 - middle_y).abs() / 6);
                 let border = columns as i32 / 8 - 2;
                 if x > border || y > rows as i32 / 12 - 3 {
                     let step = (row / 12 + column / 8) % 3;
@@ -250,10 +210,7 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
                 tones[order[(ring / 2 + (y as usize + 4) / 11 * 5) % order.len()]]
             };
             patch = Some(Box::new(figure));
-            (
-                repeat(&[(0xD9CBAF, 1)], columns),
-                repeat(&[(0xA33B2A, 1)], rows),
-            )
+            (repeat(&[(0xD9CBAF, 1)], columns), repeat(&[(0xA33B2A, 1)], rows))
         }
         7 => {
             pitch = 21.0;
@@ -280,8 +237,7 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
                 for layer in 2..8 {
                     let crest = 0.1
                         + layer as f32 * 0.105
-                        + ridge.fractal(x * (1.2 + layer as f32 * 0.35), layer as f32 * 7.3, 3)
-                            * 0.13;
+                        + ridge.fractal(x * (1.2 + layer as f32 * 0.35), layer as f32 * 7.3, 3) * 0.13;
                     if y > crest {
                         found = layer;
                     }
@@ -289,10 +245,7 @@ fn draft(place: usize, columns: usize, rows: usize, rng: &mut Rng) -> Draft {
                 tones[found]
             };
             patch = Some(Box::new(hills));
-            (
-                repeat(&[(0xCDBB98, 1)], columns),
-                repeat(&[(0xCDBB98, 1)], rows),
-            )
+            (repeat(&[(0xCDBB98, 1)], columns), repeat(&[(0xCDBB98, 1)], rows))
         }
         _ => {
             kind = 9;
@@ -376,26 +329,14 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         wobble,
         fibre,
     };
-    let around = Area::new(
-        area.left - 12.0,
-        area.top - 12.0,
-        area.width + 24.0,
-        area.height + 24.0,
-    );
+    let around = Area::new(area.left - 12.0, area.top - 12.0, area.width + 24.0, area.height + 24.0);
     sheet.shade(around, 2, |point| cloth.colour(point));
     sheet.grain(0.6, rng.seed());
     sheet
 }
 
 /// The ends of the warp hang out at the top and at the bottom.
-fn fringe(
-    sheet: &mut Sheet,
-    area: Area,
-    draft: &Draft,
-    columns: usize,
-    wobble: &Noise,
-    rng: &mut Rng,
-) {
+fn fringe(sheet: &mut Sheet, area: Area, draft: &Draft, columns: usize, wobble: &Noise, rng: &mut Rng) {
     for column in 0..columns {
         let x = area.left + (column as f32 + 0.5) * draft.pitch;
         for (edge, sign) in [(area.top, -1.0), (area.bottom(), 1.0)] {
@@ -408,15 +349,10 @@ fn fringe(
             let points: Vec<Point> = (0..8)
                 .map(|step| {
                     let share = step as f32 / 7.0;
-                    at(
-                        x + sway * share * share,
-                        edge + sign * (length * share - 6.0),
-                    )
+                    at(x + sway * share * share, edge + sign * (length * share - 6.0))
                 })
                 .collect();
-            let widths: Vec<f32> = (0..8)
-                .map(|step| draft.pitch * (0.62 - 0.045 * step as f32))
-                .collect();
+            let widths: Vec<f32> = (0..8).map(|step| draft.pitch * (0.62 - 0.045 * step as f32)).collect();
             sheet.brush(&points, &widths, colour.scaled(rng.range(0.86, 1.0)));
         }
     }
@@ -436,10 +372,8 @@ impl Cloth<'_> {
         let draft = self.draft;
         let pitch = draft.pitch;
         let loose = if draft.open > 0.0 { 0.9 } else { 0.22 };
-        let x = (point.x - self.area.left) / pitch
-            + self.wobble.at(point.x / 60.0, point.y / 170.0) * loose;
-        let y = (point.y - self.area.top) / pitch
-            + self.wobble.at(point.x / 170.0 + 80.0, point.y / 60.0) * loose;
+        let x = (point.x - self.area.left) / pitch + self.wobble.at(point.x / 60.0, point.y / 170.0) * loose;
+        let y = (point.y - self.area.top) / pitch + self.wobble.at(point.x / 170.0 + 80.0, point.y / 60.0) * loose;
         if x < 0.0 || y < 0.0 || x >= self.columns as f32 || y >= self.rows as f32 {
             return None;
         }
@@ -493,22 +427,11 @@ impl Cloth<'_> {
         } else {
             1.0
         };
-        let thread = if warp_seen {
-            column as i32
-        } else {
-            row as i32 + 5000
-        };
-        let (run, side) = if warp_seen {
-            (point.y, u)
-        } else {
-            (point.x, v)
-        };
+        let thread = if warp_seen { column as i32 } else { row as i32 + 5000 };
+        let (run, side) = if warp_seen { (point.y, u) } else { (point.x, v) };
         let twist = ((run / pitch * 2.4 + side * 1.8) * std::f32::consts::TAU).sin() * 0.035;
-        let uneven = (self.fibre.cell(thread, 0) - 0.5) * 0.09
-            + self.fibre.at(run / 120.0, thread as f32 * 3.7) * 0.05;
+        let uneven = (self.fibre.cell(thread, 0) - 0.5) * 0.09 + self.fibre.at(run / 120.0, thread as f32 * 3.7) * 0.05;
         let seam = smoothstep(0.5, 0.40, across.abs());
-        Some(base.scaled(
-            (0.42 + 0.62 * round * dip * (0.7 + 0.3 * seam)) * (1.0 + twist + uneven) * 1.03,
-        ))
+        Some(base.scaled((0.42 + 0.62 * round * dip * (0.7 + 0.3 * seam)) * (1.0 + twist + uneven) * 1.03))
     }
 }

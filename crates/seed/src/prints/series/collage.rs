@@ -31,10 +31,7 @@ pub(super) const SERIES: Series = Series {
             "Dahlia, Late September",
             "Torn from the outside in, from plum to the colour of a lit window.",
         ),
-        work(
-            "Artichoke",
-            "Four greens and a violet that was in the paper already.",
-        ),
+        work("Artichoke", "Four greens and a violet that was in the paper already."),
         work(
             "Sun, Low",
             "Wide strips of ochre and orange round nothing in particular; the middle was left open.",
@@ -43,10 +40,7 @@ pub(super) const SERIES: Series = Series {
             "Succulent",
             "Thick leaves of grey-green paper, each with a blush at its torn edge.",
         ),
-        work(
-            "Seed Head",
-            "Two hundred scraps, not one larger than a stamp.",
-        ),
+        work("Seed Head", "Two hundred scraps, not one larger than a stamp."),
         work(
             "Peony, Cropped",
             "Too large for the sheet, as peonies are too large for the vase.",
@@ -55,14 +49,8 @@ pub(super) const SERIES: Series = Series {
             "Pine Cone",
             "Browns from wrapping papers, one of them still with a bit of print on the back.",
         ),
-        work(
-            "Cactus in Flower",
-            "All discipline, and then, once a year, this.",
-        ),
-        work(
-            "Winter Aster",
-            "White on white on grey. The shadows do the drawing.",
-        ),
+        work("Cactus in Flower", "All discipline, and then, once a year, this."),
+        work("Winter Aster", "White on white on grey. The shadows do the drawing."),
         work(
             "Two Suns",
             "A large one and a small one, in papers from the same drawer.",
@@ -276,21 +264,11 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     let mut sheet = Sheet::new(size, scale, hex(plan.ground));
     let side = size.0.min(size.1);
     let edge = Noise::new(rng.seed());
-    let ramp = Ramp::new(
-        &plan
-            .papers
-            .iter()
-            .map(|code| hex(*code))
-            .collect::<Vec<_>>(),
-    );
+    let ramp = Ramp::new(&plan.papers.iter().map(|code| hex(*code)).collect::<Vec<_>>());
     for (index, head) in plan.heads.iter().enumerate() {
         let centre = at(size.0 * head.x, size.1 * head.y);
         let radius = side * head.radius;
-        let count = if index == 0 {
-            plan.count
-        } else {
-            plan.count * 2 / 5
-        };
+        let count = if index == 0 { plan.count } else { plan.count * 2 / 5 };
         flower(&mut sheet, plan, &ramp, &edge, centre, radius, count, rng);
     }
     // The ground shows again round the picture, as the mount of the collage.
@@ -304,18 +282,11 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
 
 fn shadow_inside(sheet: &mut Sheet, mount: Area) {
     for step in 0..6 {
-        sheet.ring(
-            &mount.inset(step as f32 * 0.9).corners(),
-            1.6,
-            hex(0x1E1A16).thin(0.07),
-        );
+        sheet.ring(&mount.inset(step as f32 * 0.9).corners(), 1.6, hex(0x1E1A16).thin(0.07));
     }
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "a flower is made of exactly these things"
-)]
+#[allow(clippy::too_many_arguments, reason = "a flower is made of exactly these things")]
 fn flower(
     sheet: &mut Sheet,
     plan: &Plan,
@@ -343,16 +314,7 @@ fn flower(
             .at(share * share.sqrt() + drift)
             .nudged(rng.normal() * 0.016, rng.normal() * 0.006);
         let lean = angle + rng.normal() * 0.07;
-        scrap(
-            sheet,
-            plan.scrap,
-            edge,
-            place,
-            lean,
-            (long, wide),
-            paper,
-            rng,
-        );
+        scrap(sheet, plan.scrap, edge, place, lean, (long, wide), paper, rng);
     }
     if plan.hollow == 0.0 {
         let heart = radius * 0.085;
@@ -370,10 +332,7 @@ fn flower(
 }
 
 /// A scrap of paper: its shadow, the white of its torn edge, then its colour.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "a scrap is made of exactly these things"
-)]
+#[allow(clippy::too_many_arguments, reason = "a scrap is made of exactly these things")]
 fn scrap(
     sheet: &mut Sheet,
     kind: Scrap,
@@ -414,10 +373,7 @@ fn scrap(
     };
     let outer = torn(0.0, seed_a, 2.2);
     for (shift, alpha) in [(3.0, 0.10), (6.5, 0.08), (11.0, 0.06), (17.0, 0.035)] {
-        let cast: Vec<Point> = outer
-            .iter()
-            .map(|point| *point + at(shift * 0.6, shift))
-            .collect();
+        let cast: Vec<Point> = outer.iter().map(|point| *point + at(shift * 0.6, shift)).collect();
         sheet.fill(&cast, hex(0x1A1410).thin(alpha));
     }
     let pulp = paper.mix(hex(0xFBF8F0), 0.78);

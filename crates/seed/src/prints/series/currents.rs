@@ -240,13 +240,9 @@ struct Current {
 }
 
 impl Current {
-    fn spots(
-        &self,
-        list: &'static [(f32, f32, f32)],
-    ) -> impl Iterator<Item = (Point, f32)> + use<> {
+    fn spots(&self, list: &'static [(f32, f32, f32)]) -> impl Iterator<Item = (Point, f32)> + use<> {
         let side = self.side;
-        list.iter()
-            .map(move |(x, y, size)| (at(x * side, y * side), *size))
+        list.iter().map(move |(x, y, size)| (at(x * side, y * side), *size))
     }
 
     fn direction(&self, point: Point) -> Point {
@@ -254,15 +250,10 @@ impl Current {
         let quiet = if plan.springs.is_empty() { 1.0 } else { 0.0 };
         let mut flow = Point::polar(plan.angle) * quiet;
         let reach = 4.0;
-        let potential = |p: Point| {
-            self.noise
-                .fractal(p.x / plan.swirl_size, p.y / plan.swirl_size, 2)
-                * plan.swirl_size
-        };
-        let slope_x =
-            (potential(point + at(reach, 0.0)) - potential(point - at(reach, 0.0))) / (2.0 * reach);
-        let slope_y =
-            (potential(point + at(0.0, reach)) - potential(point - at(0.0, reach))) / (2.0 * reach);
+        let potential =
+            |p: Point| self.noise.fractal(p.x / plan.swirl_size, p.y / plan.swirl_size, 2) * plan.swirl_size;
+        let slope_x = (potential(point + at(reach, 0.0)) - potential(point - at(reach, 0.0))) / (2.0 * reach);
+        let slope_y = (potential(point + at(0.0, reach)) - potential(point - at(0.0, reach))) / (2.0 * reach);
         let mut calm = 1.0f32;
         for (centre, radius) in self.spots(plan.stones) {
             let gap = centre.distance(point) / (radius * self.side);
@@ -284,8 +275,7 @@ impl Current {
         }
         for (centre, strength) in self.spots(plan.springs) {
             let offset = point - centre;
-            flow = flow
-                + offset.normalised() * (strength * self.side * 0.3 / (offset.length() + 60.0));
+            flow = flow + offset.normalised() * (strength * self.side * 0.3 / (offset.length() + 60.0));
         }
         flow.normalised()
     }
@@ -297,9 +287,7 @@ impl Current {
 
     /// Dense where the water is busy, wide where the eye should rest.
     fn spacing(&self, point: Point) -> f32 {
-        let calm = self
-            .noise
-            .fractal(point.x / 620.0 + 40.0, point.y / 620.0, 2);
+        let calm = self.noise.fractal(point.x / 620.0 + 40.0, point.y / 620.0, 2);
         self.plan.spacing * (1.0 + 0.55 * smoothstep(-0.1, 0.55, calm))
     }
 }
@@ -315,16 +303,17 @@ fn follow(current: &Current, area: Area, crowd: &Crowd, start: Point) -> Vec<Poi
             let half = point + current.direction(point) * (STEP * 0.5 * sign);
             let next = point + current.direction(half) * (STEP * sign);
             let gap = current.spacing(next) * 0.62;
-            let turned_back = line.iter().step_by(3).any(|other| {
-                other.distance(next) < gap && other.distance(point) > other.distance(next)
-            }) && travelled > gap * 4.0
+            let turned_back = line
+                .iter()
+                .step_by(3)
+                .any(|other| other.distance(next) < gap && other.distance(point) > other.distance(next))
+                && travelled > gap * 4.0
                 && line
                     .iter()
                     .take(line.len().saturating_sub((gap * 1.6 / STEP) as usize))
                     .step_by(2)
                     .any(|other| other.distance(next) < gap * 0.9);
-            if !area.contains(next) || current.blocked(next) || turned_back || crowd.near(next, gap)
-            {
+            if !area.contains(next) || current.blocked(next) || turned_back || crowd.near(next, gap) {
                 break;
             }
             line.push(next);
@@ -351,19 +340,14 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     let mut crowd = Crowd::new(area, plan.spacing);
     let tint = Noise::new(rng.seed());
 
-    let mut waiting: Vec<Point> = (0..60)
-        .map(|_| area.place(rng.unit(), rng.unit()))
-        .collect();
+    let mut waiting: Vec<Point> = (0..60).map(|_| area.place(rng.unit(), rng.unit())).collect();
     let shortest = (plan.length_max * 0.25).min(90.0);
     let mut drawn = 0;
     while let Some(start) = waiting.pop() {
         if drawn > 6000 {
             break;
         }
-        if !area.contains(start)
-            || current.blocked(start)
-            || crowd.near(start, current.spacing(start))
-        {
+        if !area.contains(start) || current.blocked(start) || crowd.near(start, current.spacing(start)) {
             continue;
         }
         let line = follow(&current, area, &crowd, start);
@@ -388,14 +372,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     }
     if let Some(stone) = plan.stone {
         for (centre, radius) in current.spots(plan.stones) {
-            lay_stone(
-                &mut sheet,
-                centre,
-                radius * side * 0.9,
-                hex(stone),
-                place,
-                rng,
-            );
+            lay_stone(&mut sheet, centre, radius * side * 0.9, hex(stone), place, rng);
         }
     }
     sheet.grain(1.0, rng.seed());
@@ -428,14 +405,7 @@ fn stroke(sheet: &mut Sheet, line: &[Point], plan: &Plan, tint: &Noise, ink: Rgb
     sheet.brush(line, &widths, ink);
 }
 
-fn lay_stone(
-    sheet: &mut Sheet,
-    centre: Point,
-    radius: f32,
-    colour: Rgb,
-    place: usize,
-    rng: &mut Rng,
-) {
+fn lay_stone(sheet: &mut Sheet, centre: Point, radius: f32, colour: Rgb, place: usize, rng: &mut Rng) {
     // Moons and lamps are round; stones are not quite.
     if matches!(place, 1 | 5) {
         sheet.disc(centre, radius, colour);

@@ -49,18 +49,12 @@ pub(super) const SERIES: Series = Series {
             "Red Sky at Night",
             "What the saying promises for tomorrow, at its full height.",
         ),
-        work(
-            "White Night",
-            "June, far north. The sun only pretends to set.",
-        ),
+        work("White Night", "June, far north. The sun only pretends to set."),
         work(
             "Two Islands",
             "Seen from the evening boat, one behind the other, the farther one already asleep.",
         ),
-        work(
-            "Salt Flats",
-            "No water, but everything of it: a mirror to the horizon.",
-        ),
+        work("Salt Flats", "No water, but everything of it: a mirror to the horizon."),
         work(
             "Harbour Mouth",
             "The very last of the light, taken from a bench at the end of the mole.",
@@ -254,9 +248,7 @@ impl Scene {
         let depth = (y - plan.horizon) / (1.0 - plan.horizon);
         // Waves grow towards the beach, so the noise is stretched by perspective.
         let near = 0.03 + depth;
-        let swell = self
-            .noise
-            .fractal((x - plan.sun.0) * 2.4 / near.sqrt(), 3.0 / near, 3);
+        let swell = self.noise.fractal((x - plan.sun.0) * 2.4 / near.sqrt(), 3.0 / near, 3);
         let base = self.sea.at(depth.powf(0.7) + swell * 0.16);
         let road = plan.sun.2 * (1.1 + 1.7 * depth) * (1.0 + swell * 0.9);
         let glitter = 1.0 - smoothstep(road * 0.35, road.max(0.004), (x - plan.sun.0).abs());
@@ -267,26 +259,21 @@ impl Scene {
     /// Land is a hump on the horizon, with its own reflection below.
     fn land(&self, x: f32, y: f32) -> Option<Rgb> {
         let plan = self.plan;
-        plan.land
-            .iter()
-            .rev()
-            .find_map(|(middle, half_width, height, haze)| {
-                let across = (x - middle) / half_width;
-                if across.abs() > 1.0 {
-                    return None;
-                }
-                let rough = 0.75 + 0.5 * self.noise.fractal(x * 7.0, middle * 9.0, 3);
-                let crest = height * (1.0 - across * across).powf(0.7) * rough;
-                let above = plan.horizon - y;
-                if above >= 0.0 && above < crest {
-                    return Some(hex(plan.land_ink).blend(self.sky.at(0.8), *haze));
-                }
-                let mirrored = -above;
-                (mirrored > 0.0 && mirrored < crest * 0.45).then(|| {
-                    hex(plan.land_ink)
-                        .blend(self.sea.at(0.3), (haze + 0.35 + mirrored * 3.0).min(0.9))
-                })
-            })
+        plan.land.iter().rev().find_map(|(middle, half_width, height, haze)| {
+            let across = (x - middle) / half_width;
+            if across.abs() > 1.0 {
+                return None;
+            }
+            let rough = 0.75 + 0.5 * self.noise.fractal(x * 7.0, middle * 9.0, 3);
+            let crest = height * (1.0 - across * across).powf(0.7) * rough;
+            let above = plan.horizon - y;
+            if above >= 0.0 && above < crest {
+                return Some(hex(plan.land_ink).blend(self.sky.at(0.8), *haze));
+            }
+            let mirrored = -above;
+            (mirrored > 0.0 && mirrored < crest * 0.45)
+                .then(|| hex(plan.land_ink).blend(self.sea.at(0.3), (haze + 0.35 + mirrored * 3.0).min(0.9)))
+        })
     }
 }
 
@@ -328,10 +315,7 @@ fn pack(area: Area, limit: impl Fn(Point) -> f32, size_max: f32, rng: &mut Rng) 
         }
         if room >= SMALLEST {
             grid[row.min(rows - 1) * columns + column.min(columns - 1)].push(pebbles.len());
-            pebbles.push(Pebble {
-                centre,
-                radius: room,
-            });
+            pebbles.push(Pebble { centre, radius: room });
         }
     }
     pebbles
@@ -369,11 +353,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
             // A second pull, slightly off register, as on the big discs of a hand-pulled screen print.
             let shift = at(rng.normal(), rng.normal()) * (pebble.radius * 0.08);
             let inner = colour.nudged(rng.normal() * 0.03, 0.0);
-            sheet.disc(
-                pebble.centre + shift,
-                pebble.radius * rng.range(0.35, 0.7),
-                inner,
-            );
+            sheet.disc(pebble.centre + shift, pebble.radius * rng.range(0.35, 0.7), inner);
         }
     }
     sheet.grain(1.0, rng.seed());

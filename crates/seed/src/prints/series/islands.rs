@@ -112,11 +112,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     let mut level = chart.interval;
     let mut count = 1;
     while level < 1.9 {
-        let (width, alpha) = if count % 5 == 0 {
-            (2.3, 0.85)
-        } else {
-            (1.15, 0.55)
-        };
+        let (width, alpha) = if count % 5 == 0 { (2.3, 0.85) } else { (1.15, 0.55) };
         sheet.lines(
             &field.contour(level),
             width,

@@ -35,10 +35,7 @@ pub(super) const SERIES: Series = Series {
             "Moon over Ploughed Fields",
             "The furrows are cut with the widest gouge, the sky with the narrowest.",
         ),
-        work(
-            "Carp",
-            "The scales were not drawn. They arranged themselves.",
-        ),
+        work("Carp", "The scales were not drawn. They arranged themselves."),
         work(
             "Leaf, Held to the Light",
             "Everything between the veins found its own way to the edge.",
@@ -49,14 +46,8 @@ pub(super) const SERIES: Series = Series {
             "Spots where it is deep, stripes where it is shallow, and stones that are neither.",
         ),
         work("Owl", "It had been there for some time before it was seen."),
-        work(
-            "Vase with One Stripe",
-            "The pattern changes its mind exactly once.",
-        ),
-        work(
-            "Storm at Sea",
-            "All the water goes one way, and then it does not.",
-        ),
+        work("Vase with One Stripe", "The pattern changes its mind exactly once."),
+        work("Storm at Sea", "All the water goes one way, and then it does not."),
         work(
             "Sun, Printed Twice",
             "Two blocks, red first, black after. The sun is where the second was cut away.",
@@ -148,38 +139,21 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
     let noise = Noise::new(rng.seed());
     let aspect = area.height / area.width;
     let cell = 5.0;
-    let (columns, rows) = (
-        (area.width / cell) as usize + 6,
-        (area.height / cell) as usize + 6,
-    );
+    let (columns, rows) = ((area.width / cell) as usize + 6, (area.height / cell) as usize + 6);
     let cuts: Vec<Cut> = (0..columns * rows)
         .map(|index| {
-            let (x, y) = (
-                (index % columns) as f32 - 3.0,
-                (index / columns) as f32 - 3.0,
-            );
-            subject(
-                place,
-                x * cell / area.width,
-                y * cell / area.height,
-                aspect,
-                &noise,
-            )
+            let (x, y) = ((index % columns) as f32 - 3.0, (index / columns) as f32 - 3.0);
+            subject(place, x * cell / area.width, y * cell / area.height, aspect, &noise)
         })
         .collect();
     let mut bath = Bath::new(columns, rows, rng);
     bath.react(&cuts, 3400);
-    print(
-        &mut sheet, plan, place, area, &bath, cell, &noise, aspect, rng,
-    );
+    print(&mut sheet, plan, place, area, &bath, cell, &noise, aspect, rng);
     sheet.grain(1.5, rng.seed());
     sheet
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "a pull needs block, plan and paper"
-)]
+#[allow(clippy::too_many_arguments, reason = "a pull needs block, plan and paper")]
 fn print(
     sheet: &mut Sheet,
     plan: &Plan,
@@ -199,10 +173,7 @@ fn print(
         .under
         .map_or((paper, paper), |(upper, lower)| (hex(upper), hex(lower)));
     let look = |point: Point| {
-        let (x, y) = (
-            (point.x - area.left) / area.width,
-            (point.y - area.top) / area.height,
-        );
+        let (x, y) = ((point.x - area.left) / area.width, (point.y - area.top) / area.height);
         (x, y, subject(place, x, y, aspect, noise))
     };
     sheet.shade(area.inset(-6.0), 2, |point| {
@@ -222,8 +193,7 @@ fn print(
             1 => upper,
             _ => upper.blend(lower, smoothstep(0.25, 0.85, y)),
         };
-        let worn =
-            salt.at(point.x / 2.8, point.y / 2.8) + salt.at(point.x / 60.0, point.y / 60.0) * 0.5;
+        let worn = salt.at(point.x / 2.8, point.y / 2.8) + salt.at(point.x / 60.0, point.y / 60.0) * 0.5;
         let inked = match cut.left {
             0 => {
                 // Ridges that the gouge left standing where it cleared the ground.
@@ -232,10 +202,7 @@ fn print(
             }
             2 => true,
             _ => {
-                let value = bath.at(
-                    (point.x - area.left) / cell + 3.0,
-                    (point.y - area.top) / cell + 3.0,
-                );
+                let value = bath.at((point.x - area.left) / cell + 3.0, (point.y - area.top) / cell + 3.0);
                 value > 0.165 + 0.012 * chatter.at(point.x / 12.0, point.y / 12.0)
             }
         };

@@ -33,10 +33,7 @@ pub(super) const SERIES: Series = Series {
             "Underpass",
             "Bands that go over and under, as they would if somebody had to drive there.",
         ),
-        work(
-            "Honeycomb, Tangled",
-            "Six doors to every room, joined two by two.",
-        ),
+        work("Honeycomb, Tangled", "Six doors to every room, joined two by two."),
         work(
             "Chalk on Slate",
             "Order on the left, disorder on the right, and nobody can say where it turns.",
@@ -218,10 +215,7 @@ impl Way {
             .map(|step| {
                 let t = step as f32 / 18.0;
                 let s = 1.0 - t;
-                self.from * (s * s * s)
-                    + b * (3.0 * s * s * t)
-                    + c * (3.0 * s * t * t)
-                    + self.to * (t * t * t)
+                self.from * (s * s * s) + b * (3.0 * s * s * t) + c * (3.0 * s * t * t) + self.to * (t * t * t)
             })
             .collect()
     }
@@ -239,11 +233,7 @@ fn weigh(ways: &[Way], joined: &mut Joined, plan: &Plan, tile: f32) -> Vec<Band>
     for way in ways {
         lengths[joined.root(way.doors.0)] += 1;
     }
-    let mut order: Vec<usize> = lengths
-        .iter()
-        .copied()
-        .filter(|length| *length > 0)
-        .collect();
+    let mut order: Vec<usize> = lengths.iter().copied().filter(|length| *length > 0).collect();
     order.sort_unstable();
     let long = order[order.len() * 78 / 100].max(6);
     ways.iter()
@@ -340,8 +330,7 @@ fn maze(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rng)
             }
             let origin = at(area.left + x as f32 * tile, top + y as f32 * tile);
             let doors = [west(x, y), north(x, y), west(x + 1, y), north(x, y + 1)];
-            let places = [(0.0, 0.5), (0.5, 0.0), (1.0, 0.5), (0.5, 1.0)]
-                .map(|(dx, dy)| origin + at(dx, dy) * tile);
+            let places = [(0.0, 0.5), (0.5, 0.0), (1.0, 0.5), (0.5, 1.0)].map(|(dx, dy)| origin + at(dx, dy) * tile);
             let inward = [at(1.0, 0.0), at(0.0, 1.0), at(-1.0, 0.0), at(0.0, -1.0)];
             let mut order = plan.order;
             if order < 0.0 {
@@ -350,11 +339,7 @@ fn maze(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rng)
                 order += mood.at(x as f32 / 5.0, y as f32 / 5.0) * 0.7;
             }
             let ring = (x + y) % 2 == 0;
-            let turned = if rng.chance(order) {
-                ring
-            } else {
-                rng.chance(0.5)
-            };
+            let turned = if rng.chance(order) { ring } else { rng.chance(0.5) };
             let crosses = rng.chance(plan.crossings * (1.0 - order).clamp(0.0, 1.0));
             let pairs = match (crosses, turned) {
                 (true, true) => [(0, 2), (1, 3)],
@@ -423,8 +408,7 @@ fn rooms(sheet: &mut Sheet, plan: &Plan, area: Area, rng: &mut Rng) {
                 rng.shuffle(&mut sides);
             }
             for pair in sides.chunks_exact(2) {
-                let [from, to] =
-                    [pair[0], pair[1]].map(|side| centre + outward[side] * (wide * 0.5));
+                let [from, to] = [pair[0], pair[1]].map(|side| centre + outward[side] * (wide * 0.5));
                 ways.push(Way {
                     doors: (door_at(from), door_at(to)),
                     from,
@@ -458,11 +442,7 @@ fn nested(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rn
     let mut open: Vec<(Point, f32, usize)> = (0..(columns * rows) as usize)
         .map(|index| {
             let (x, y) = (index % columns as usize, index / columns as usize);
-            (
-                at(area.left + x as f32 * tile, top + y as f32 * tile),
-                tile,
-                0,
-            )
+            (at(area.left + x as f32 * tile, top + y as f32 * tile), tile, 0)
         })
         .collect();
     while let Some((corner, side, level)) = open.pop() {
@@ -483,11 +463,7 @@ fn nested(sheet: &mut Sheet, plan: &Plan, area: Area, place: usize, rng: &mut Rn
     }
     let (ink, paper) = (hex(plan.inks[0]), sheet.paper);
     for (level, tiles) in levels.iter().enumerate() {
-        let (figure, ground) = if level % 2 == 0 {
-            (ink, paper)
-        } else {
-            (paper, ink)
-        };
+        let (figure, ground) = if level % 2 == 0 { (ink, paper) } else { (paper, ink) };
         for (corner, side) in tiles {
             winged(sheet, *corner, *side, figure, ground, rng);
         }

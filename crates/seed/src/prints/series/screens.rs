@@ -38,23 +38,14 @@ pub(super) const SERIES: Series = Series {
             "Crossing at Four Degrees",
             "The smallest angle at which two lattices stop being polite to each other.",
         ),
-        work(
-            "Pulse",
-            "Rays against rings. Hold it at arm's length and breathe.",
-        ),
+        work("Pulse", "Rays against rings. Hold it at arm's length and breathe."),
         work(
             "Flag in a Light Wind",
             "Stripes over the same stripes, one of them out in the weather.",
         ),
         work("Iris", "Two fans of lines, a finger's breadth apart."),
-        work(
-            "Sound of One Drum",
-            "A single wave and its echo from the wall.",
-        ),
-        work(
-            "Column",
-            "It turns, although both of its screens stand still.",
-        ),
+        work("Sound of One Drum", "A single wave and its echo from the wall."),
+        work("Column", "It turns, although both of its screens stand still."),
         work(
             "Three Lenses",
             "Discs that bend the lines that they lie on, as water glasses bend a newspaper.",
@@ -134,11 +125,7 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
             [
                 stripes(0.0, 18.0, |_| 0.0, |_| 0.34),
                 stripes(0.0, 18.0, bulge, move |point| {
-                    if point.distance(focus) < radius {
-                        0.56
-                    } else {
-                        0.0
-                    }
+                    if point.distance(focus) < radius { 0.56 } else { 0.0 }
                 }),
             ]
         }
@@ -162,9 +149,7 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
                 within(disc(focus, side * 0.47), rays),
                 within(
                     disc(focus, side * 0.47),
-                    rings(focus, 21.0, move |radius| {
-                        0.5 + 0.3 * (radius / side * 14.0).cos()
-                    }),
+                    rings(focus, 21.0, move |radius| 0.5 + 0.3 * (radius / side * 14.0).cos()),
                 ),
             ]
         }
@@ -173,8 +158,7 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
             let wind = move |point: Point| {
                 let x = (point.x - centre.x) / side;
                 let y = (point.y - centre.y) / side;
-                (x * 4.2 + y * 2.0 + phase).sin() * 34.0 * (0.4 + x.max(-0.4))
-                    + (x * 9.0 - y * 3.0).sin() * 9.0
+                (x * 4.2 + y * 2.0 + phase).sin() * 34.0 * (0.4 + x.max(-0.4)) + (x * 9.0 - y * 3.0).sin() * 9.0
             };
             [
                 stripes(TAU / 4.0, 16.0, |_| 0.0, |_| 0.42),
@@ -190,10 +174,7 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
             };
             let shape = move |point: Point| {
                 let half = side * 0.7;
-                let (x, y) = (
-                    (point.x - centre.x) / half,
-                    (point.y - centre.y) / (half * 0.52),
-                );
+                let (x, y) = ((point.x - centre.x) / half, (point.y - centre.y) / (half * 0.52));
                 x * x < 1.0 && y.abs() < 1.0 - x * x
             };
             let gap = side * 0.05;
@@ -219,18 +200,14 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
             let round = move |sign: f32| {
                 move |point: Point| {
                     let x = ((point.x - centre.x) / half).clamp(-1.0, 1.0);
-                    sign * (x.asin().powi(2) * half * 0.16
-                        + ((point.y - centre.y) / side * 3.0).sin() * 12.0)
+                    sign * (x.asin().powi(2) * half * 0.16 + ((point.y - centre.y) / side * 3.0).sin() * 12.0)
                 }
             };
             let shape = move |point: Point| (point.x - centre.x).abs() < half;
             let shade = move |point: Point| 0.42 + 0.3 * ((point.x - centre.x) / half);
             [
                 within(shape, stripes(TAU / 4.0 - 0.05, 17.0, round(1.0), shade)),
-                within(
-                    shape,
-                    stripes(TAU / 4.0 + 0.05, 17.0, round(-1.0), |_| 0.42),
-                ),
+                within(shape, stripes(TAU / 4.0 + 0.05, 17.0, round(-1.0), |_| 0.42)),
             ]
         }
         8 => {
@@ -242,17 +219,11 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
                     .find_map(|(middle, radius)| {
                         let offset = point - *middle;
                         let share = offset.length() / radius;
-                        (share < 1.0).then(|| {
-                            offset.dot(Point::polar(0.8)) * (1.0 - share * share).sqrt() * -0.55
-                        })
+                        (share < 1.0).then(|| offset.dot(Point::polar(0.8)) * (1.0 - share * share).sqrt() * -0.55)
                     })
                     .unwrap_or(0.0)
             };
-            let inside = move |point: Point| {
-                glasses
-                    .iter()
-                    .any(|(middle, radius)| point.distance(*middle) < *radius)
-            };
+            let inside = move |point: Point| glasses.iter().any(|(middle, radius)| point.distance(*middle) < *radius);
             [
                 stripes(0.8, 19.0, lens, |_| 0.42),
                 within(inside, stripes(0.8 + 0.06, 19.0, lens, |_| 0.46)),
@@ -273,9 +244,7 @@ fn screens(place: usize, area: Area, rng: &mut Rng) -> [Screen; 2] {
                         let depth = (point.y - horizon.y) / side;
                         depth.abs().sqrt() * depth.signum() * 130.0
                     },
-                    move |point| {
-                        0.72 - 0.5 * smoothstep(0.0, side * 0.6, (point.y - horizon.y).abs())
-                    },
+                    move |point| 0.72 - 0.5 * smoothstep(0.0, side * 0.6, (point.y - horizon.y).abs()),
                 ),
                 within(
                     move |point| point.y > horizon.y || point.distance(horizon) < side * 0.3,

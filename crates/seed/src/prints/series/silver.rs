@@ -61,10 +61,7 @@ pub(super) const SERIES: Series = Series {
             "Cyanotype",
             "Blue as a sun print of something that had lain on the beach for one tide.",
         ),
-        work(
-            "Slow Turn",
-            "A flower of five that will not hold still, in copper.",
-        ),
+        work("Slow Turn", "A flower of five that will not hold still, in copper."),
     ],
     draw,
 };
@@ -215,14 +212,8 @@ fn sine(angle: f64) -> f64 {
                 * (-1.0 / 6.0
                     + square
                         * (1.0 / 120.0
-                            + square
-                                * (-1.0 / 5040.0
-                                    + square * (1.0 / 362_880.0 - square / 39_916_800.0)))));
-    if half_turns as i64 & 1 == 0 {
-        even
-    } else {
-        -even
-    }
+                            + square * (-1.0 / 5040.0 + square * (1.0 / 362_880.0 - square / 39_916_800.0)))));
+    if half_turns as i64 & 1 == 0 { even } else { -even }
 }
 
 fn cosine(angle: f64) -> f64 {
@@ -238,18 +229,13 @@ impl Rule {
             z: p.z + dz * dt,
         };
         match self {
-            Self::Clifford([a, b, c, d]) => flat(
-                sine(a * p.y) + c * cosine(a * p.x),
-                sine(b * p.x) + d * cosine(b * p.y),
-            ),
-            Self::DeJong([a, b, c, d]) => flat(
-                sine(a * p.y) - cosine(b * p.x),
-                sine(c * p.x) - cosine(d * p.y),
-            ),
-            Self::Svensson([a, b, c, d]) => flat(
-                d * sine(a * p.x) - sine(b * p.y),
-                c * cosine(a * p.x) + cosine(b * p.y),
-            ),
+            Self::Clifford([a, b, c, d]) => {
+                flat(sine(a * p.y) + c * cosine(a * p.x), sine(b * p.x) + d * cosine(b * p.y))
+            }
+            Self::DeJong([a, b, c, d]) => flat(sine(a * p.y) - cosine(b * p.x), sine(c * p.x) - cosine(d * p.y)),
+            Self::Svensson([a, b, c, d]) => {
+                flat(d * sine(a * p.x) - sine(b * p.y), c * cosine(a * p.x) + cosine(b * p.y))
+            }
             Self::Icon([lambda, alpha, beta, gamma, omega], degree) => {
                 let (mut re, mut im) = (p.x, p.y);
                 for _ in 0..degree - 2 {
@@ -307,11 +293,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         z: 0.1,
     };
     let mut point = start;
-    let sketch = if plan.rule.is_flow() {
-        2_000_000
-    } else {
-        400_000
-    };
+    let sketch = if plan.rule.is_flow() { 2_000_000 } else { 400_000 };
     let (mut xs, mut ys) = (Vec::new(), Vec::new());
     for step in 0..sketch {
         point = plan.rule.step(point);
@@ -360,11 +342,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
 
 /// Turns counts into light, as a darkroom does: the highlights hold back, the shadows are opened.
 fn develop(sheet: &mut Sheet, plan: &Plan, plate: &[Trace], columns: usize) {
-    let mut lit: Vec<u32> = plate
-        .iter()
-        .map(|trace| trace.hits)
-        .filter(|hits| *hits > 0)
-        .collect();
+    let mut lit: Vec<u32> = plate.iter().map(|trace| trace.hits).filter(|hits| *hits > 0).collect();
     if lit.is_empty() {
         return;
     }
@@ -393,10 +371,7 @@ fn develop(sheet: &mut Sheet, plan: &Plan, plate: &[Trace], columns: usize) {
             .min(point.y)
             .min(area.width - point.x)
             .min(area.height - point.y);
-        let Some(trace) = plate
-            .get(index)
-            .filter(|trace| trace.hits > 0 && column < columns)
-        else {
+        let Some(trace) = plate.get(index).filter(|trace| trace.hits > 0 && column < columns) else {
             return ground.scaled(0.8 + 0.2 * smoothstep(0.0, 120.0, edge));
         };
         let tone = ((1.0 + trace.hits as f32 * 12.0 / white).ln() / 13f32.ln()).powf(0.72);

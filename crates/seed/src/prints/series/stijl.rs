@@ -60,46 +60,23 @@ pub(super) const SERIES: Series = Series {
             "Grey Composition, One Blue",
             "Seven greys that seem to be the same until you have looked for a while.",
         ),
-        work(
-            "Signal",
-            "A disc among rectangles. It stops the whole picture.",
-        ),
+        work("Signal", "A disc among rectangles. It stops the whole picture."),
     ],
     draw,
 };
 
 const PALETTES: [[u32; 7]; 10] = [
     // Paper, line, two quiet fields, then red, blue, yellow of each print.
-    [
-        0xF4F0E6, 0x1B1A19, 0xEDE7DA, 0xE2DED6, 0xC2342B, 0x23458C, 0xE9BC3C,
-    ],
-    [
-        0xF4F0E8, 0x1D1C1C, 0xE6E1D8, 0xC9C7C2, 0xB93A2E, 0x8D9094, 0x3A3D42,
-    ],
-    [
-        0xF3EBDC, 0x23262B, 0xE7DAC2, 0xD8C6A5, 0xD0532F, 0x2C5D63, 0xE0A53A,
-    ],
-    [
-        0xF5F2E8, 0xE3B431, 0xF5F2E8, 0xEFEAE0, 0xBF3329, 0x2A4C93, 0xE3B431,
-    ],
-    [
-        0xF2EEE3, 0x191919, 0xEAE4D8, 0xDFE1DF, 0x23458C, 0xC2342B, 0xE6B73A,
-    ],
-    [
-        0xEFE6D4, 0x26211D, 0xE2D4BB, 0xC9B48E, 0xA4492B, 0x44535E, 0xC98A33,
-    ],
-    [
-        0xF6F1E7, 0x2A2A2A, 0xEFE8DA, 0xE5DCCB, 0xD5573B, 0x3F6C8F, 0xE8B54A,
-    ],
-    [
-        0xF3EFE5, 0x171717, 0xEAE5D9, 0xDCD9D1, 0xC7372C, 0x1F4B8A, 0xEBC043,
-    ],
-    [
-        0xECEAE5, 0x2B2C2E, 0xD9D8D4, 0xC3C3C1, 0xA9ABAC, 0x2B5596, 0x8B8E91,
-    ],
-    [
-        0xF3ECDD, 0x1C1B1A, 0xE9E0CE, 0xDAD3C6, 0xC9402C, 0x31525B, 0xD9A441,
-    ],
+    [0xF4F0E6, 0x1B1A19, 0xEDE7DA, 0xE2DED6, 0xC2342B, 0x23458C, 0xE9BC3C],
+    [0xF4F0E8, 0x1D1C1C, 0xE6E1D8, 0xC9C7C2, 0xB93A2E, 0x8D9094, 0x3A3D42],
+    [0xF3EBDC, 0x23262B, 0xE7DAC2, 0xD8C6A5, 0xD0532F, 0x2C5D63, 0xE0A53A],
+    [0xF5F2E8, 0xE3B431, 0xF5F2E8, 0xEFEAE0, 0xBF3329, 0x2A4C93, 0xE3B431],
+    [0xF2EEE3, 0x191919, 0xEAE4D8, 0xDFE1DF, 0x23458C, 0xC2342B, 0xE6B73A],
+    [0xEFE6D4, 0x26211D, 0xE2D4BB, 0xC9B48E, 0xA4492B, 0x44535E, 0xC98A33],
+    [0xF6F1E7, 0x2A2A2A, 0xEFE8DA, 0xE5DCCB, 0xD5573B, 0x3F6C8F, 0xE8B54A],
+    [0xF3EFE5, 0x171717, 0xEAE5D9, 0xDCD9D1, 0xC7372C, 0x1F4B8A, 0xEBC043],
+    [0xECEAE5, 0x2B2C2E, 0xD9D8D4, 0xC3C3C1, 0xA9ABAC, 0x2B5596, 0x8B8E91],
+    [0xF3ECDD, 0x1C1B1A, 0xE9E0CE, 0xDAD3C6, 0xC9402C, 0x31525B, 0xD9A441],
 ];
 
 /// A field between lines.
@@ -124,9 +101,7 @@ impl Splitter<'_> {
             self.fields.push(Field { area });
             return;
         }
-        let mut share: f32 = self
-            .rng
-            .pick(&[0.22, 0.28, 0.34, 0.382, 0.618, 0.66, 0.72, 0.78]);
+        let mut share: f32 = self.rng.pick(&[0.22, 0.28, 0.34, 0.382, 0.618, 0.66, 0.72, 0.78]);
         if depth == 0 {
             share = self.rng.pick(&[0.27, 0.7]);
         }
@@ -142,10 +117,8 @@ impl Splitter<'_> {
         }
         let (first, second) = if upright {
             let x = area.width * share;
-            self.lines.push([
-                at(area.left + x, area.top),
-                at(area.left + x, area.bottom()),
-            ]);
+            self.lines
+                .push([at(area.left + x, area.top), at(area.left + x, area.bottom())]);
             (
                 Area::new(area.left, area.top, x, area.height),
                 Area::new(area.left + x, area.top, area.width - x, area.height),
@@ -172,12 +145,7 @@ impl Splitter<'_> {
     }
 }
 
-fn split(
-    area: Area,
-    depth_max: usize,
-    smallest: f32,
-    rng: &mut Rng,
-) -> (Vec<Field>, Vec<[Point; 2]>) {
+fn split(area: Area, depth_max: usize, smallest: f32, rng: &mut Rng) -> (Vec<Field>, Vec<[Point; 2]>) {
     let mut splitter = Splitter {
         rng,
         depth_max,
@@ -191,10 +159,7 @@ fn split(
 
 /// Colours for the fields: the strong ones go to few fields of very different size, the largest stays quiet.
 fn colours(fields: &[Field], palette: &[Rgb; 7], strong_share: f32, rng: &mut Rng) -> Vec<Rgb> {
-    let total: f32 = fields
-        .iter()
-        .map(|field| field.area.width * field.area.height)
-        .sum();
+    let total: f32 = fields.iter().map(|field| field.area.width * field.area.height).sum();
     let mut order: Vec<usize> = (0..fields.len()).collect();
     let size = |index: usize| fields[index].area.width * fields[index].area.height;
     order.sort_by(|a, b| size(*b).total_cmp(&size(*a)));
@@ -227,8 +192,7 @@ fn colours(fields: &[Field], palette: &[Rgb; 7], strong_share: f32, rng: &mut Rn
 fn rolled(sheet: &mut Sheet, rng: &mut Rng) {
     let (along, across) = (Noise::new(rng.seed()), Noise::new(rng.seed()));
     sheet.retouch(|point, colour| {
-        let stroke =
-            along.at(point.x / 240.0, point.y / 7.0) + across.at(point.x / 9.0, point.y / 260.0);
+        let stroke = along.at(point.x / 240.0, point.y / 7.0) + across.at(point.x / 9.0, point.y / 260.0);
         colour.scaled(1.0 + 0.011 * stroke)
     });
     sheet.grain(1.0, rng.seed());
@@ -345,15 +309,7 @@ fn narrow(area: Area, rng: &mut Rng) -> (Vec<Field>, Vec<[Point; 2]>) {
 }
 
 /// A square hung by its corner: the window is turned, or what is seen through it.
-fn turned(
-    sheet: &mut Sheet,
-    palette: &[Rgb; 7],
-    depth: usize,
-    smallest: f32,
-    strong: f32,
-    tilt: f32,
-    rng: &mut Rng,
-) {
+fn turned(sheet: &mut Sheet, palette: &[Rgb; 7], depth: usize, smallest: f32, strong: f32, tilt: f32, rng: &mut Rng) {
     let centre = sheet.area().centre();
     let reach = if tilt == 0.0 { 790.0 } else { 1100.0 };
     let area = Area::new(centre.x - reach, centre.y - reach, reach * 2.0, reach * 2.0);
@@ -361,14 +317,9 @@ fn turned(
     let fills = colours(&fields, palette, strong, rng);
     let turn = |point: Point| centre + (point - centre).rotated(tilt);
     let window: Vec<Point> = if tilt == 0.0 {
-        [
-            at(0.0, -reach),
-            at(reach, 0.0),
-            at(0.0, reach),
-            at(-reach, 0.0),
-        ]
-        .map(|p| centre + p)
-        .to_vec()
+        [at(0.0, -reach), at(reach, 0.0), at(0.0, reach), at(-reach, 0.0)]
+            .map(|p| centre + p)
+            .to_vec()
     } else {
         sheet.area().inset(160.0).corners().to_vec()
     };
@@ -394,12 +345,7 @@ fn arcs(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
     ];
     for row in 0..rows {
         for column in 0..COLUMNS {
-            let tile = Area::new(
-                area.left + column as f32 * cell,
-                top + row as f32 * cell,
-                cell,
-                cell,
-            );
+            let tile = Area::new(area.left + column as f32 * cell, top + row as f32 * cell, cell, cell);
             let ground = tones[rng.below(4)];
             sheet.block(tile, ground);
             let corners = tile.corners();
@@ -434,11 +380,7 @@ fn arcs(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
                 4 => {
                     let side = rng.below(4);
                     sheet.fill(
-                        &[
-                            corners[side],
-                            corners[(side + 1) % 4],
-                            corners[(side + 2) % 4],
-                        ],
+                        &[corners[side], corners[(side + 1) % 4], corners[(side + 2) % 4]],
                         third,
                     );
                 }
@@ -463,14 +405,7 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
         rows
     };
     let (columns, rows) = (pick_rows(rng), pick_rows(rng));
-    let tile = |x: usize, y: usize| {
-        Area::new(
-            area.left + x as f32 * unit,
-            area.top + y as f32 * unit,
-            unit,
-            unit,
-        )
-    };
+    let tile = |x: usize, y: usize| Area::new(area.left + x as f32 * unit, area.top + y as f32 * unit, unit, unit);
     for column in &columns {
         sheet.block(
             Area::new(tile(*column, 0).left, area.top, unit, area.height),
@@ -478,10 +413,7 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
         );
     }
     for row in &rows {
-        sheet.block(
-            Area::new(area.left, tile(0, *row).top, area.width, unit),
-            palette[6],
-        );
+        sheet.block(Area::new(area.left, tile(0, *row).top, area.width, unit), palette[6]);
     }
     // A few plots between the streets are built on.
     for _ in 0..13 {
@@ -514,11 +446,7 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
                 };
                 if rng.chance(if crossing { 0.85 } else { 0.2 }) {
                     let colour = palette[rng.pick(&[3, 4, 5, 4, 5, 3])];
-                    let place = if upright {
-                        tile(*line, step)
-                    } else {
-                        tile(step, *line)
-                    };
+                    let place = if upright { tile(*line, step) } else { tile(step, *line) };
                     sheet.block(place, colour);
                 }
             }
@@ -527,14 +455,7 @@ fn streets(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], rng: &mut Rng) {
 }
 
 /// Planes without lines, each a little smaller than its place.
-fn loose(
-    sheet: &mut Sheet,
-    area: Area,
-    palette: &[Rgb; 7],
-    depth: usize,
-    smallest: f32,
-    rng: &mut Rng,
-) {
+fn loose(sheet: &mut Sheet, area: Area, palette: &[Rgb; 7], depth: usize, smallest: f32, rng: &mut Rng) {
     let (fields, _) = split(area, depth, smallest, rng);
     let fills = colours(&fields, palette, 0.6, rng);
     for (field, fill) in fields.iter().zip(fills) {

@@ -39,10 +39,7 @@ pub(super) const SERIES: Series = Series {
             "Anticline",
             "What was flat has been folded like a blanket, by a continent that was in no hurry.",
         ),
-        work(
-            "Three Faults",
-            "The same layers four times, each time a step lower.",
-        ),
+        work("Three Faults", "The same layers four times, each time a step lower."),
         work(
             "Malachite",
             "Green rings round many centres; where two families of rings meet, neither gives way.",
@@ -55,10 +52,7 @@ pub(super) const SERIES: Series = Series {
             "Carnelian Pair",
             "Two halves that were one stone. They do not quite match, as halves never do.",
         ),
-        work(
-            "Rose Onyx",
-            "Thin curtains of pink and milk, held against a window.",
-        ),
+        work("Rose Onyx", "Thin curtains of pink and milk, held against a window."),
         work(
             "Picture Jasper",
             "Some stones draw their own landscapes. This one drew a desert with hills.",
@@ -118,8 +112,7 @@ impl Layers {
         let (low, high) = (self.bounds[index], self.bounds[index + 1]);
         let inner = (depth - low) / (high - low);
         let count = self.colours.len() as f32;
-        let lamina = self.fine.at(depth * count * 5.0, 0.5) * 0.05
-            + self.fine.at(depth * count * 17.0, 7.5) * 0.03;
+        let lamina = self.fine.at(depth * count * 5.0, 0.5) * 0.05 + self.fine.at(depth * count * 17.0, 7.5) * 0.03;
         let base = self.colours[index].scaled(0.97 + 0.09 * inner + lamina);
         let edge = 1.0 - smoothstep(0.0, blur, (depth - low).min(high - depth));
         base.blend(self.seam, edge * 0.45)
@@ -140,8 +133,7 @@ const PALETTES: [&[u32]; 10] = [
 ];
 
 const SEAMS: [u32; 10] = [
-    0x5A3B26, 0x123152, 0x25282A, 0x4E1D1A, 0x06261D, 0x2A2A2E, 0x4A150D, 0xFFF8F2, 0x3C271D,
-    0x0C1440,
+    0x5A3B26, 0x123152, 0x25282A, 0x4E1D1A, 0x06261D, 0x2A2A2E, 0x4A150D, 0xFFF8F2, 0x3C271D, 0x0C1440,
 ];
 
 fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
@@ -168,15 +160,7 @@ fn draw(place: usize, rng: &mut Rng, scale: f32) -> Sheet {
         tones,
     };
     match place {
-        1 => agate(
-            &mut sheet,
-            &stone,
-            area.centre(),
-            area.width * 0.49,
-            1.18,
-            34,
-            rng,
-        ),
+        1 => agate(&mut sheet, &stone, area.centre(), area.width * 0.49, 1.18, 34, rng),
         4 => malachite(&mut sheet, &stone, area, rng),
         5 | 9 => veined(&mut sheet, &stone, area, place == 5, rng),
         6 => {
@@ -216,15 +200,10 @@ impl Stone {
     /// How far noise pushes a point about, and that noise by noise, at most about 1.
     fn push(&self, point: Point, size: f32) -> Point {
         let (x, y) = (point.x / size, point.y / size);
-        let first = at(
-            self.warp.fractal(x, y, 3),
-            self.warp.fractal(x + 31.7, y + 11.3, 3),
-        );
+        let first = at(self.warp.fractal(x, y, 3), self.warp.fractal(x + 31.7, y + 11.3, 3));
         at(
-            self.warp
-                .fractal(x + first.x * 1.6 + 3.1, y + first.y * 1.6, 4),
-            self.warp
-                .fractal(x + first.x * 1.6, y + first.y * 1.6 + 57.2, 4),
+            self.warp.fractal(x + first.x * 1.6 + 3.1, y + first.y * 1.6, 4),
+            self.warp.fractal(x + first.x * 1.6, y + first.y * 1.6 + 57.2, 4),
         )
     }
 }
@@ -245,10 +224,7 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
     let length = if place == 7 { area.width } else { area.height };
     let cuts: Vec<(Point, Point, f32)> = (0..faults)
         .map(|index| {
-            let foot = area.place(
-                (index as f32 + rng.range(0.7, 1.2)) / (faults as f32 + 0.6),
-                0.5,
-            );
+            let foot = area.place((index as f32 + rng.range(0.7, 1.2)) / (faults as f32 + 0.6), 0.5);
             let lean = rng.range(-0.35, 0.35);
             (foot, Point::polar(lean), rng.range(0.10, 0.2) * area.height)
         })
@@ -276,10 +252,9 @@ fn layered(sheet: &mut Sheet, stone: &Stone, area: Area, place: usize, rng: &mut
         let bend = run.sin() * fold + (run * 2.3 + 1.0).sin() * fold * 0.25;
         let mut depth = (soft.dot(across) + bend) / length;
         if place == 8 {
-            depth = (point.y - area.top
-                + (soft.y - point.y) * (0.25 + (point.y - area.top) / area.height)
-                + bend * 0.6)
-                / length;
+            depth =
+                (point.y - area.top + (soft.y - point.y) * (0.25 + (point.y - area.top) / area.height) + bend * 0.6)
+                    / length;
         }
         Some(layers.at(depth.abs(), 0.0014).scaled(*light))
     });
@@ -300,15 +275,7 @@ fn picture_jasper(layers: &mut Layers) {
     }
 }
 
-fn agate(
-    sheet: &mut Sheet,
-    stone: &Stone,
-    centre: Point,
-    radius: f32,
-    stretch: f32,
-    count: usize,
-    rng: &mut Rng,
-) {
+fn agate(sheet: &mut Sheet, stone: &Stone, centre: Point, radius: f32, stretch: f32, count: usize, rng: &mut Rng) {
     let layers = Layers::new(count, &stone.tones, stone.seam, rng);
     let corners: Vec<f32> = (0..11).map(|_| rng.range(0.86, 1.03)).collect();
     let outline = |grow: f32, shift: Point| {
@@ -336,10 +303,7 @@ fn agate(
             .iter()
             .map(|point| {
                 let offset = *point - centre;
-                (
-                    (offset.y.atan2(offset.x) / TAU).rem_euclid(1.0),
-                    offset.length(),
-                )
+                ((offset.y.atan2(offset.x) / TAU).rem_euclid(1.0), offset.length())
             })
             .collect();
         list.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -347,10 +311,7 @@ fn agate(
             .map(|step| {
                 let angle = step as f32 / 720.0;
                 let next = list.partition_point(|entry| entry.0 < angle);
-                let (high, low) = (
-                    list[next % list.len()],
-                    list[(next + list.len() - 1) % list.len()],
-                );
+                let (high, low) = (list[next % list.len()], list[(next + list.len() - 1) % list.len()]);
                 (high.1 + low.1) * 0.5
             })
             .collect()
@@ -396,11 +357,7 @@ fn agate(
             return Some(crystal.scaled(0.62 + 0.55 * facet));
         }
         let colour = layers.at((1.0 - depth) / (1.0 - geode), 0.003);
-        Some(
-            colour
-                .scaled(*speckle)
-                .blend(stone.seam.scaled(0.8), crust * 0.85),
-        )
+        Some(colour.scaled(*speckle).blend(stone.seam.scaled(0.8), crust * 0.85))
     });
     sheet.unclip();
 }
@@ -449,27 +406,17 @@ fn veined(sheet: &mut Sheet, stone: &Stone, area: Area, black: bool, rng: &mut R
         let patch = smoothstep(
             -0.15,
             0.35,
-            stone
-                .warp
-                .fractal(point.x / 700.0 + 70.0, point.y / 700.0, 2),
+            stone.warp.fractal(point.x / 700.0 + 70.0, point.y / 700.0, 2),
         );
         let lustre = stone.detail.fractal(point.x / 40.0, point.y / 40.0, 3) * 0.35 + 0.55;
         if black {
-            let vein =
-                smoothstep(0.94, 0.99, wide) * patch + smoothstep(0.965, 0.998, thin) * 0.8 * patch;
+            let vein = smoothstep(0.94, 0.99, wide) * patch + smoothstep(0.965, 0.998, thin) * 0.8 * patch;
             let milk = smoothstep(0.985, 1.0, wide) * 0.3;
             return Some(base.blend(gold.at(lustre + milk), vein.min(1.0)));
         }
         let calcite = smoothstep(0.93, 1.0, thin) * 0.6 * (1.0 - patch);
         let fleck = stone.detail.fractal(point.x / 26.0, point.y / 26.0, 3);
-        let pyrite = smoothstep(
-            0.34,
-            0.42,
-            fleck + (0.34 * smoothstep(0.86, 1.0, wide) - 0.08) * patch,
-        );
-        Some(
-            base.blend(hex(0xD8DDEA), calcite)
-                .blend(gold.at(lustre), pyrite),
-        )
+        let pyrite = smoothstep(0.34, 0.42, fleck + (0.34 * smoothstep(0.86, 1.0, wide) - 0.08) * patch);
+        Some(base.blend(hex(0xD8DDEA), calcite).blend(gold.at(lustre), pyrite))
     });
 }

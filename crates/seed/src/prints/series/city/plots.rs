@@ -19,14 +19,7 @@ pub(super) enum Plot {
 }
 
 /// What stands where: the idea of each town.
-pub(super) fn plot(
-    place: usize,
-    x: usize,
-    y: usize,
-    cells: usize,
-    noise: &Noise,
-    rng: &mut Rng,
-) -> (Plot, f32) {
+pub(super) fn plot(place: usize, x: usize, y: usize, cells: usize, noise: &Noise, rng: &mut Rng) -> (Plot, f32) {
     let middle = (cells as f32 - 1.0) * 0.5;
     let (dx, dy) = (x as f32 - middle, y as f32 - middle);
     let gap = dx.hypot(dy) / middle;
@@ -40,11 +33,7 @@ pub(super) fn plot(
             let plot = if dx.abs() < 1.0 && dy.abs() < 1.0 {
                 Plot::Dome { height: 1.5 }
             } else if gap > 1.02 || (mood > 0.22 && gap > 0.5) {
-                if rng.chance(0.5) {
-                    Plot::Grove
-                } else {
-                    Plot::Tree
-                }
+                if rng.chance(0.5) { Plot::Grove } else { Plot::Tree }
             } else if rng.chance(0.1) {
                 Plot::Tree
             } else {
@@ -57,11 +46,7 @@ pub(super) fn plot(
             let core = (1.0 - gap * 0.62).max(0.08);
             let height = (0.6 + 11.5 * core.powi(3) * rng.range(0.3, 1.1) + mood * 2.2).max(0.5);
             let plot = if street {
-                if rng.chance(0.12) {
-                    Plot::Tree
-                } else {
-                    Plot::Bare
-                }
+                if rng.chance(0.12) { Plot::Tree } else { Plot::Bare }
             } else if mood < -0.38 {
                 Plot::Grove
             } else if height > 2.2 {
@@ -77,14 +62,7 @@ pub(super) fn plot(
         3 => {
             let shore = x as f32 + y as f32 * 0.35 + mood * 3.4;
             if shore > cells as f32 * 0.66 {
-                return (
-                    if rng.chance(0.1) {
-                        Plot::Boat
-                    } else {
-                        Plot::Water
-                    },
-                    0.0,
-                );
+                return (if rng.chance(0.1) { Plot::Boat } else { Plot::Water }, 0.0);
             }
             let plot = match rng.below(12) {
                 0 => Plot::Tree,
@@ -160,23 +138,13 @@ pub(super) fn plot(
         }
         7 => {
             if x % 5 == 2 || y == cells / 2 {
-                return (
-                    if rng.chance(0.07) {
-                        Plot::Boat
-                    } else {
-                        Plot::Water
-                    },
-                    0.0,
-                );
+                return (if rng.chance(0.07) { Plot::Boat } else { Plot::Water }, 0.0);
             }
             let quay = x % 5 == 1 || x % 5 == 3;
             let plot = if !quay && rng.chance(0.35) {
                 Plot::Tree
             } else if rng.chance(0.025) {
-                Plot::Tower {
-                    height: 3.0,
-                    steps: 2,
-                }
+                Plot::Tower { height: 3.0, steps: 2 }
             } else {
                 Plot::House {
                     height: rng.range(0.9, 1.9),

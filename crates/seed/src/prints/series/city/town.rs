@@ -20,20 +20,10 @@ pub(super) struct Town<'a> {
 impl Town<'_> {
     /// From plan coordinates (in plots) and height (in plots) to the sheet.
     pub(super) fn at(&self, x: f32, y: f32, z: f32) -> Point {
-        self.origin
-            + at(
-                (x - y) * self.half,
-                (x + y) * self.half * 0.56 - z * self.half * 1.24,
-            )
+        self.origin + at((x - y) * self.half, (x + y) * self.half * 0.56 - z * self.half * 1.24)
     }
 
-    pub(super) fn face(
-        &mut self,
-        corners: &[Point],
-        wash: Rgb,
-        shade: Option<(f32, f32)>,
-        weight: f32,
-    ) {
+    pub(super) fn face(&mut self, corners: &[Point], wash: Rgb, shade: Option<(f32, f32)>, weight: f32) {
         let ink = hex(self.plan.ink);
         self.sheet.fill(corners, wash);
         if let Some((angle, spacing)) = shade {
@@ -44,12 +34,7 @@ impl Town<'_> {
     }
 
     /// A box; returns the corners of its top: back, right, front, left.
-    pub(super) fn cuboid(
-        &mut self,
-        (x, y, z): (f32, f32, f32),
-        (w, d, h): (f32, f32, f32),
-        top: Rgb,
-    ) -> [Point; 4] {
+    pub(super) fn cuboid(&mut self, (x, y, z): (f32, f32, f32), (w, d, h): (f32, f32, f32), top: Rgb) -> [Point; 4] {
         let [left, right, _] = self.plan.walls.map(hex);
         let (x2, y2, z2) = (x + w, y + d, z + h);
         self.face(
@@ -133,13 +118,7 @@ impl Town<'_> {
         }
     }
 
-    pub(super) fn house(
-        &mut self,
-        (x, y, z): (f32, f32, f32),
-        (w, d, h): (f32, f32, f32),
-        along: bool,
-        rng: &mut Rng,
-    ) {
+    pub(super) fn house(&mut self, (x, y, z): (f32, f32, f32), (w, d, h): (f32, f32, f32), along: bool, rng: &mut Rng) {
         let roof = hex(rng.pick(&self.plan.roofs));
         let rise = w.min(d) * 0.52;
         self.cuboid((x, y, z), (w, d, h), roof);
@@ -148,10 +127,7 @@ impl Town<'_> {
         let (x2, y2, top) = (x + w, y + d, z + h);
         let ridge = top + rise;
         if along {
-            let (a, b) = (
-                self.at(x, y + d * 0.5, ridge),
-                self.at(x2, y + d * 0.5, ridge),
-            );
+            let (a, b) = (self.at(x, y + d * 0.5, ridge), self.at(x2, y + d * 0.5, ridge));
             self.face(
                 &[self.at(x, y, top), self.at(x2, y, top), b, a],
                 roof.scaled(0.86),
@@ -164,17 +140,9 @@ impl Town<'_> {
                 Some((-1.2, 8.0)),
                 1.7,
             );
-            self.face(
-                &[self.at(x2, y, top), self.at(x2, y2, top), b],
-                right,
-                None,
-                1.7,
-            );
+            self.face(&[self.at(x2, y, top), self.at(x2, y2, top), b], right, None, 1.7);
         } else {
-            let (a, b) = (
-                self.at(x + w * 0.5, y, ridge),
-                self.at(x + w * 0.5, y2, ridge),
-            );
+            let (a, b) = (self.at(x + w * 0.5, y, ridge), self.at(x + w * 0.5, y2, ridge));
             self.face(
                 &[self.at(x, y, top), self.at(x, y2, top), b, a],
                 roof.scaled(0.84),
@@ -208,8 +176,7 @@ impl Town<'_> {
         let outline: Vec<Point> = (0..22)
             .map(|step| {
                 let angle = step as f32 / 22.0 * std::f32::consts::TAU;
-                crown
-                    + at(angle.cos() * 0.92, angle.sin() * 1.12) * (radius * rng.range(0.93, 1.06))
+                crown + at(angle.cos() * 0.92, angle.sin() * 1.12) * (radius * rng.range(0.93, 1.06))
             })
             .collect();
         self.sheet.fill(&outline, leaf);
@@ -227,15 +194,7 @@ impl Town<'_> {
         self.sheet.ring(&outline, 1.5, ink);
     }
 
-    pub(super) fn ellipse(
-        &self,
-        x: f32,
-        y: f32,
-        z: f32,
-        radius: f32,
-        from: f32,
-        to: f32,
-    ) -> Vec<Point> {
+    pub(super) fn ellipse(&self, x: f32, y: f32, z: f32, radius: f32, from: f32, to: f32) -> Vec<Point> {
         (0..=28)
             .map(|step| {
                 let angle = from + (to - from) * step as f32 / 28.0;
@@ -337,11 +296,8 @@ impl Town<'_> {
                 }
                 if rng.chance(0.3) {
                     let tip = self.at(x + 0.5, y + 0.5, low);
-                    self.sheet.line(
-                        &[tip, tip - at(0.0, self.half * 0.9)],
-                        2.0,
-                        hex(self.plan.ink),
-                    );
+                    self.sheet
+                        .line(&[tip, tip - at(0.0, self.half * 0.9)], 2.0, hex(self.plan.ink));
                 }
             }
             Plot::House { height, along } => {
@@ -369,20 +325,13 @@ impl Town<'_> {
             Plot::Dome { height } => {
                 self.cuboid((x + 0.06, y + 0.06, z), (0.88, 0.88, height), roof);
                 self.windows((x + 0.06, y + 0.06, z), (0.88, 0.88, height), 0.5, rng);
-                self.dome(
-                    (x + 0.5, y + 0.5, z + height),
-                    0.34,
-                    hex(self.plan.roofs[2]),
-                );
+                self.dome((x + 0.5, y + 0.5, z + height), 0.34, hex(self.plan.roofs[2]));
             }
             Plot::Sawtooth { height } => {
                 self.cuboid((x + 0.03, y + 0.03, z), (0.94, 0.94, height), roof);
                 let [left, _, _] = self.plan.walls.map(hex);
                 for tooth in 0..3 {
-                    let (from, to) = (
-                        x + 0.03 + tooth as f32 * 0.313,
-                        x + 0.03 + (tooth + 1) as f32 * 0.313,
-                    );
+                    let (from, to) = (x + 0.03 + tooth as f32 * 0.313, x + 0.03 + (tooth + 1) as f32 * 0.313);
                     let (y1, y2, top) = (y + 0.03, y + 0.97, z + height);
                     let rise = top + 0.28;
                     self.face(
@@ -397,11 +346,7 @@ impl Town<'_> {
                         1.6,
                     );
                     self.face(
-                        &[
-                            self.at(from, y2, top),
-                            self.at(to, y2, top),
-                            self.at(from, y2, rise),
-                        ],
+                        &[self.at(from, y2, top), self.at(to, y2, top), self.at(from, y2, rise)],
                         left,
                         Some((1.05, 6.0)),
                         1.6,
@@ -411,12 +356,7 @@ impl Town<'_> {
             }
             Plot::Chimney { height } => {
                 self.cuboid((x + 0.15, y + 0.15, z), (0.7, 0.7, 0.45), roof);
-                self.drum(
-                    (x + 0.5, y + 0.5, z + 0.45),
-                    0.15,
-                    height,
-                    hex(self.plan.ink),
-                );
+                self.drum((x + 0.5, y + 0.5, z + 0.45), 0.15, height, hex(self.plan.ink));
                 let mouth = self.at(x + 0.5, y + 0.5, z + height + 0.45);
                 self.smoke(mouth, rng);
             }
@@ -428,8 +368,7 @@ impl Town<'_> {
         let mut place = mouth - at(0.0, 8.0);
         for puff in 0..7 {
             let radius = self.half * (0.16 + 0.055 * puff as f32);
-            self.sheet
-                .disc(place, radius, hex(self.plan.paper).blend(ink, 0.04));
+            self.sheet.disc(place, radius, hex(self.plan.paper).blend(ink, 0.04));
             self.sheet
                 .circle(place, radius, 1.4, ink.thin(0.8 - 0.08 * puff as f32));
             place = place + at(radius * rng.range(0.9, 1.3), -radius * rng.range(0.25, 0.6));

@@ -51,8 +51,7 @@ impl Field {
         let y = ((point.y - self.area.top) / STEP).clamp(0.0, self.rows as f32 - 1.001);
         let (column, row) = (x as usize, y as usize);
         let value = |dx: usize, dy: usize| {
-            self.values
-                [(row + dy).min(self.rows - 1) * self.columns + (column + dx).min(self.columns - 1)]
+            self.values[(row + dy).min(self.rows - 1) * self.columns + (column + dx).min(self.columns - 1)]
         };
         let (u, v) = (x.fract(), y.fract());
         let upper = value(0, 0) * (1.0 - u) + value(1, 0) * u;
@@ -73,9 +72,7 @@ impl Field {
         let mut pieces = Vec::new();
         for row in 0..self.rows - 1 {
             for column in 0..self.columns - 1 {
-                let corner = |dx: usize, dy: usize| {
-                    self.values[(row + dy) * self.columns + column + dx] - level
-                };
+                let corner = |dx: usize, dy: usize| self.values[(row + dy) * self.columns + column + dx] - level;
                 let values = [corner(0, 0), corner(1, 0), corner(1, 1), corner(0, 1)];
                 let places = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)];
                 let mut crossings = [Point::default(); 4];

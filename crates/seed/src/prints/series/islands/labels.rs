@@ -65,12 +65,7 @@ impl Labels {
     }
 
     pub(super) fn place(&mut self, middle: Point, width: f32, height: f32) -> bool {
-        let wanted = Area::new(
-            middle.x - width * 0.5,
-            middle.y - height * 0.5,
-            width,
-            height,
-        );
+        let wanted = Area::new(middle.x - width * 0.5, middle.y - height * 0.5, width, height);
         let free = self.free(wanted);
         if free {
             self.taken.push(wanted.inset(-12.0));
@@ -80,13 +75,7 @@ impl Labels {
 }
 
 /// Title and scale, in the corner that has the most sea.
-pub(super) fn cartouche(
-    sheet: &mut Sheet,
-    chart: &Chart,
-    field: &Field,
-    labels: &mut Labels,
-    side: f32,
-) {
+pub(super) fn cartouche(sheet: &mut Sheet, chart: &Chart, field: &Field, labels: &mut Labels, side: f32) {
     let line = hex(chart.line);
     let title = Lettering {
         height: side * 0.027,
@@ -100,19 +89,9 @@ pub(super) fn cartouche(
         slant: 0.0,
         weight: 0.12,
     };
-    let (width, height) = (
-        title.width(chart.name).max(small.width(LEGEND)) + 70.0,
-        side * 0.125,
-    );
+    let (width, height) = (title.width(chart.name).max(small.width(LEGEND)) + 70.0, side * 0.125);
     let area = labels.area.inset(30.0);
-    let corners = [
-        (0.0, 1.0),
-        (1.0, 1.0),
-        (0.0, 0.0),
-        (1.0, 0.0),
-        (0.5, 1.0),
-        (0.5, 0.0),
-    ];
+    let corners = [(0.0, 1.0), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0), (0.5, 1.0), (0.5, 0.0)];
     let boxes = corners.map(|(x, y)| {
         Area::new(
             area.left + (area.width - width) * x,
@@ -123,9 +102,7 @@ pub(super) fn cartouche(
     });
     let wet = |tile: &Area| {
         (0..200)
-            .filter(|index| {
-                field.at(tile.place((index % 20) as f32 / 19.0, (index / 20) as f32 / 9.0)) < 0.0
-            })
+            .filter(|index| field.at(tile.place((index % 20) as f32 / 19.0, (index / 20) as f32 / 9.0)) < 0.0)
             .count()
     };
     let Some(best) = boxes.iter().max_by_key(|tile| wet(tile)) else {
@@ -136,12 +113,7 @@ pub(super) fn cartouche(
     sheet.ring(&best.corners(), 1.4, line);
     sheet.ring(&best.inset(7.0).corners(), 2.6, line);
     let middle = best.centre();
-    title.centred(
-        sheet,
-        chart.name,
-        at(middle.x, best.top + height * 0.34),
-        line,
-    );
+    title.centred(sheet, chart.name, at(middle.x, best.top + height * 0.34), line);
     small.centred(sheet, LEGEND, at(middle.x, best.top + height * 0.58), line);
     let bar = 44.0;
     for index in 0..6 {
@@ -171,13 +143,7 @@ pub(super) fn rose(sheet: &mut Sheet, chart: &Chart, offshore: &Field, labels: &
                 .min(point.y - labels.area.top)
                 .min(labels.area.bottom() - point.y);
             let room = offshore.at(point).min(edge * 1.2).min(radius * 2.2);
-            let tile = Area::new(
-                point.x - radius,
-                point.y - radius,
-                radius * 2.0,
-                radius * 2.0,
-            )
-            .inset(-10.0);
+            let tile = Area::new(point.x - radius, point.y - radius, radius * 2.0, radius * 2.0).inset(-10.0);
             if labels.free(tile) && best.is_none_or(|(found, _)| room > found) {
                 best = Some((room, point));
             }
@@ -224,16 +190,13 @@ pub(super) fn rose(sheet: &mut Sheet, chart: &Chart, offshore: &Field, labels: &
 }
 
 pub(super) const FIRST: [&str; 24] = [
-    "ALDER", "BRACK", "CORM", "DUN", "ELVER", "FALLOW", "GANNET", "HARR", "ISK", "KELD", "LARK",
-    "MOR", "NESS", "OTTER", "PIKE", "QUERN", "RAVEN", "SALT", "TARN", "ULF", "VESPER", "WHIN",
-    "YARROW", "HERON",
+    "ALDER", "BRACK", "CORM", "DUN", "ELVER", "FALLOW", "GANNET", "HARR", "ISK", "KELD", "LARK", "MOR", "NESS",
+    "OTTER", "PIKE", "QUERN", "RAVEN", "SALT", "TARN", "ULF", "VESPER", "WHIN", "YARROW", "HERON",
 ];
 pub(super) const LAST: [&str; 10] = [
     "WICK", "FORD", "MERE", "STEAD", "HOLT", "BURY", "THORPE", "GARTH", "HAVEN", "TON",
 ];
-pub(super) const WATERS: [&str; 8] = [
-    "BAY", "SOUND", "DEEP", "ROADS", "REACH", "STRAIT", "BANK", "WATER",
-];
+pub(super) const WATERS: [&str; 8] = ["BAY", "SOUND", "DEEP", "ROADS", "REACH", "STRAIT", "BANK", "WATER"];
 pub(super) const TOPS: [&str; 6] = ["FELL", "PIKE", "HEAD", "LAW", "STONE", "BEACON"];
 
 pub(super) fn name_places(
@@ -265,9 +228,7 @@ pub(super) fn name_places(
     // The highest tops first.
     let mut tops: Vec<(f32, Point)> = (0..4000)
         .map(|_| {
-            let point = field
-                .area
-                .place(rng.range(0.06, 0.94), rng.range(0.06, 0.94));
+            let point = field.area.place(rng.range(0.06, 0.94), rng.range(0.06, 0.94));
             (field.at(point), point)
         })
         .collect();
@@ -287,27 +248,16 @@ pub(super) fn name_places(
         if labels.place(middle, text.width(&name), text.height * 3.6) {
             crowns.push(point);
             sheet.fill(
-                &[
-                    point + at(0.0, -8.0),
-                    point + at(7.0, 5.0),
-                    point + at(-7.0, 5.0),
-                ],
+                &[point + at(0.0, -8.0), point + at(7.0, 5.0), point + at(-7.0, 5.0)],
                 line,
             );
             text.centred(sheet, &name, point + at(0.0, 22.0), line);
-            text.centred(
-                sheet,
-                &figure,
-                point + at(0.0, 22.0 + text.height * 1.9),
-                line,
-            );
+            text.centred(sheet, &figure, point + at(0.0, 22.0 + text.height * 1.9), line);
         }
     }
     let mut towns = 0;
     for _ in 0..3000 {
-        let point = field
-            .area
-            .place(rng.range(0.05, 0.95), rng.range(0.05, 0.95));
+        let point = field.area.place(rng.range(0.05, 0.95), rng.range(0.05, 0.95));
         let height = field.at(point);
         // Towns lie low, near the shore.
         if !(0.02..0.13).contains(&height) || towns >= 6 {
@@ -318,11 +268,7 @@ pub(super) fn name_places(
         };
         let name = format!("{first}{}", rng.pick(&LAST));
         let width = text.width(&name);
-        if labels.place(
-            point + at(width * 0.5 + 14.0, 0.0),
-            width + 28.0,
-            text.height * 2.6,
-        ) {
+        if labels.place(point + at(width * 0.5 + 14.0, 0.0), width + 28.0, text.height * 2.6) {
             names.next();
             towns += 1;
             sheet.disc(point, 6.5, sheet.paper);
@@ -332,9 +278,7 @@ pub(super) fn name_places(
     }
     let mut waters = 0;
     for _ in 0..3000 {
-        let point = field
-            .area
-            .place(rng.range(0.08, 0.92), rng.range(0.05, 0.95));
+        let point = field.area.place(rng.range(0.08, 0.92), rng.range(0.05, 0.95));
         if waters >= 5 || offshore.at(point) < 42.0 {
             continue;
         }
@@ -343,8 +287,7 @@ pub(super) fn name_places(
         };
         let name = format!("{first} {}", WATERS[waters]);
         let width = sea.width(&name);
-        let clear = (0..9)
-            .all(|step| offshore.at(point + at(width * (step as f32 / 8.0 - 0.5), 0.0)) > 26.0);
+        let clear = (0..9).all(|step| offshore.at(point + at(width * (step as f32 / 8.0 - 0.5), 0.0)) > 26.0);
         if clear && labels.place(point, width + 30.0, sea.height * 4.5) {
             names.next();
             waters += 1;

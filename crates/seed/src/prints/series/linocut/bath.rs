@@ -87,8 +87,7 @@ impl Bath {
         let mut sum = 0.0;
         for (dy, weight_y) in down.iter().enumerate() {
             for (dx, weight_x) in across.iter().enumerate() {
-                sum +=
-                    self.b[(row + dy - 1) * self.columns + column + dx - 1] * weight_x * weight_y;
+                sum += self.b[(row + dy - 1) * self.columns + column + dx - 1] * weight_x * weight_y;
             }
         }
         sum
@@ -97,13 +96,7 @@ impl Bath {
 
 /// One line of cells, one step on. A function of its own, so that the compiler knows that what is written
 /// isn't what is read, and works on several cells at once.
-pub(super) fn react_line(
-    out_a: &mut [f32],
-    out_b: &mut [f32],
-    a: [&[f32]; 3],
-    b: [&[f32]; 3],
-    weights: [&[f32]; 5],
-) {
+pub(super) fn react_line(out_a: &mut [f32], out_b: &mut [f32], a: [&[f32]; 3], b: [&[f32]; 3], weights: [&[f32]; 5]) {
     let count = out_a.len() - 2;
     // Left, middle and right neighbours as slices of one length: nothing to check inside the loop.
     let (left, middle, right) = (0..count, 1..count + 1, 2..count + 2);
@@ -122,10 +115,7 @@ pub(super) fn react_line(
         ]
     });
     let [level, upright, slanted, feed, drain] = weights.map(|line| &line[middle.clone()][..count]);
-    let (out_a, out_b) = (
-        &mut out_a[middle.clone()][..count],
-        &mut out_b[middle][..count],
-    );
+    let (out_a, out_b) = (&mut out_a[middle.clone()][..count], &mut out_b[middle][..count]);
     for x in 0..count {
         let (here_a, here_b) = (a_0[x], b_0[x]);
         let spread_a = level[x] * (a_w[x] + a_e[x] - 2.0 * here_a)

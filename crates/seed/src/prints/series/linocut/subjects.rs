@@ -418,8 +418,8 @@ pub(super) fn subject(place: usize, x: f32, y: f32, aspect: f32, noise: &Noise) 
             ];
             for (index, (foot, peak, height, seed)) in peaks.into_iter().enumerate() {
                 let slope = (x - peak).abs();
-                let crest = foot - height * (1.0 - slope * 1.15).max(0.0).powf(1.1)
-                    + noise.fractal(x * 4.0, seed, 4) * 0.05;
+                let crest =
+                    foot - height * (1.0 - slope * 1.15).max(0.0).powf(1.1) + noise.fractal(x * 4.0, seed, 4) * 0.05;
                 let below = (y - crest) / (foot + 0.1 - crest).max(0.01);
                 if y > crest && below < 1.0 {
                     // Downhill the ink thins out into mist.
