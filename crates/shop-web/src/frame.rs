@@ -40,7 +40,7 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
     let context = RequestContext::of(&web, &parts);
     let consistency = Consistency::of_request(&web, &context, &parts.headers);
     let session_cookie = SessionCookie::default();
-    let forgery = origin::check(&parts.method, &parts.headers);
+    let forgery = origin::forgery(&parts.method, &parts.headers);
     let if_none_match = parts.headers.get(header::IF_NONE_MATCH).cloned();
     let span = tracing::info_span!(
         "request",
@@ -60,7 +60,7 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
     parts.extensions.insert(session_cookie.clone());
 
     let handle = async {
-        if let Err(problem) = forgery {
+        if let Some(problem) = forgery {
             return problem.into_response();
         }
         let handled = AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind();

@@ -6,18 +6,14 @@ use crate::context::header_text;
 use crate::problem::Problem;
 
 /// A request that changes something must come from our own pages, as far as its headers tell. Clients that are no
-/// browsers send neither header, and have no cookies that somebody else could make them use.
-pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+/// browsers send neither header, and have no cookies that somebody else could make them use. Gives the refusal, if any.
+pub(crate) fn forgery(method: &Method, headers: &HeaderMap) -> Option<Problem> {
     if method.is_safe() {
-        return Ok(());
+        return None;
     }
     if let Some(site) = header_text(headers, "sec-fetch-site") {
         // `none` is the person, by way of the address bar or a bookmark.
-        return if matches!(site, "same-origin" | "none") {
-            Ok(())
-        } else {
-            Err(refusal())
-        };
+        return (!matches!(site, "same-origin" | "none")).then(refusal);
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let host = header_text(headers, "x-forwarded-host").or_else(|| header_text(headers, header::HOST.as_str()));
@@ -26,13 +22,9 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
             .ok()
             .and_then(|origin| origin.split_once("://"))
             .map(|(_, host)| host);
-        return if origin_host.is_some() && origin_host == host {
-            Ok(())
-        } else {
-            Err(refusal())
-        };
+        return (origin_host.is_none() || origin_host != host).then(refusal);
     }
-    Ok(())
+    None
 }
 
 fn refusal() -> Problem {
@@ -52,7 +44,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        check(method, &headers).is_ok()
+        forgery(method, &headers).is_none()
     }
 
     #[test]
