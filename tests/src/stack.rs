@@ -229,10 +229,7 @@ impl Stack {
 
 /// One-shots end by design; everything else should run.
 fn is_long_running(service: &str) -> bool {
-    !matches!(
-        service,
-        "secrets" | "migrate" | "objects-setup" | "seed" | "audit" | "restock"
-    ) && !service.ends_with("-setup")
+    !matches!(service, "secrets" | "migrate" | "objects-setup" | "seed" | "audit")
 }
 
 /// Runs `docker` with a deadline and gives its output.
