@@ -64,6 +64,18 @@ impl Browser {
             .with_context(|| format!("{css} did not appear"))
     }
 
+    /// Waits until the address in the window has this path.
+    pub async fn wait_for_path(&self, path: &str) -> Result<()> {
+        wait_until(&format!("the window shows {path}"), Duration::from_secs(20), || async {
+            match self.window.current_url().await {
+                Ok(url) if url.path() == path => Ok(()),
+                Ok(url) => Err(url.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+    }
+
     /// Waits until every picture on the page has loaded, so that a screenshot shows them.
     pub async fn wait_for_pictures(&self) -> Result<()> {
         let script = "return [...document.images].filter(i => i.loading !== 'lazy' || i.getBoundingClientRect().top < innerHeight)\
