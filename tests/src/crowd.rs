@@ -164,12 +164,21 @@ async fn browse(customer: &Customer, number: usize, seen: &Mutex<Seen>, stop: &C
 }
 
 async fn buy(customer: &Customer, product: i64, seen: &Mutex<Seen>, stop: &CancellationToken) {
+    let mut awaits_cart_job = false;
     while !stop.is_cancelled() {
-        if customer.put_in_cart(product, 1).await.is_ok() {
+        // An order's lines leave the cart a moment after its confirmation, and would take a new copy with them.
+        awaits_cart_job = awaits_cart_job && !has_empty_cart(customer).await;
+        if !awaits_cart_job && customer.put_in_cart(product, 1).await.is_ok() {
             let key = Uuid::new_v4().to_string();
             let answer = customer.order_until_answered(&key, CARD_PAYS, ANSWER_DEADLINE).await;
+            awaits_cart_job = matches!(answer, Answer::Confirmed(_));
             lock(seen).note_order(customer, answer);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+async fn has_empty_cart(customer: &Customer) -> bool {
+    let cart = customer.get("/api/cart").await;
+    cart.is_ok_and(|cart| cart["lines"].as_array().is_some_and(Vec::is_empty))
 }

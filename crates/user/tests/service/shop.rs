@@ -36,7 +36,6 @@ const TOKEN: &str = "a-token-of-the-tests";
 /// Test cards: pays, is declined, never answers, answers late.
 pub(crate) const PAYS: &str = "4242424242424242";
 pub(crate) const DECLINED: &str = "4000000000000002";
-pub(crate) const TIMES_OUT: &str = "4000000000009995";
 pub(crate) const ANSWERS_LATE: &str = "4000000000000259";
 /// What every print costs.
 pub(crate) const PRICE_CENTS: i64 = 12_000;
