@@ -129,7 +129,8 @@ impl Inner {
             Durability::Primary => 0,
             Durability::Replicated => self.args.sessions_replicas_min,
         };
-        let outcome = write_and_wait(&mut connection, commands, replicas_min).await;
+        let fence = format!("{}fence", self.args.sessions_key_prefix);
+        let outcome = write_and_wait(&mut connection, commands, replicas_min, &fence).await;
         if matches!(outcome, Err(AttemptError::Again(_))) {
             // A connection to a demoted or silent primary must not go back to the pool.
             drop(deadpool_redis::Connection::take(connection));
@@ -202,7 +203,7 @@ impl Inner {
     fn pool(&self, address: &str) -> Option<Pool> {
         let manager = Manager::new_with_config(connection_info(address, self.password())?, connection_config()).ok()?;
         Pool::builder(manager)
-            .max_size(self.args.sessions_pool_max)
+            .max_size(self.args.sessions_pool_max.into())
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(CONNECT_TIMEOUT))
             .recycle_timeout(Some(ATTEMPT_TIMEOUT))
@@ -224,6 +225,7 @@ async fn write_and_wait<T: FromRedisValue>(
     connection: &mut MultiplexedConnection,
     commands: &Pipeline,
     replicas_min: u32,
+    fence: &str,
 ) -> std::result::Result<T, AttemptError> {
     let value = match timeout(ATTEMPT_TIMEOUT, commands.query_async::<T>(connection)).await {
         Ok(Ok(value)) => value,
@@ -234,7 +236,14 @@ async fn write_and_wait<T: FromRedisValue>(
     if replicas_min == 0 {
         return Ok(value);
     }
-    let acknowledged: u32 = redis::cmd("WAIT")
+    // A repeat may find its work done by a try that no replica has heard of, and write nothing; WAIT alone would then
+    // have nothing to wait for.
+    let (acknowledged,): (u32,) = redis::pipe()
+        .cmd("SET")
+        .arg(fence)
+        .arg(1)
+        .ignore()
+        .cmd("WAIT")
         .arg(replicas_min)
         .arg(u64::try_from(REPLICATION_WAIT.as_millis()).unwrap_or(u64::MAX))
         .query_async(connection)
