@@ -1,11 +1,11 @@
 use clap::Args;
-use shop_telemetry::startup::SecretFile;
+use shop_telemetry::startup::{SecretFile, parse_address};
 
 /// Where the cache is, and its bounds.
 #[derive(Debug, Clone, Args)]
 pub struct CacheArgs {
     /// The Redis that caches, as host:port.
-    #[arg(long, env = "CACHE_ADDR", default_value = "cache:6379")]
+    #[arg(long, env = "CACHE_ADDR", default_value = "cache:6379", value_parser = parse_address)]
     pub cache_addr: String,
 
     /// File with its password.
@@ -13,16 +13,16 @@ pub struct CacheArgs {
     pub cache_password_file: Option<SecretFile>,
 
     /// Connections to Redis, at most.
-    #[arg(long, env = "CACHE_POOL_MAX", default_value_t = 16)]
-    pub cache_pool_max: usize,
+    #[arg(long, env = "CACHE_POOL_MAX", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub cache_pool_max: u16,
 
     /// Values kept in this process, at most.
     #[arg(long, env = "CACHE_LOCAL_ENTRIES_MAX", default_value_t = 20_000)]
     pub cache_local_entries_max: u64,
 
     /// Loads from the database that may be under way at the same time.
-    #[arg(long, env = "CACHE_LOADS_MAX", default_value_t = 32)]
-    pub cache_loads_max: usize,
+    #[arg(long, env = "CACHE_LOADS_MAX", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub cache_loads_max: u16,
 
     /// Put before every key, so that several programs can share one Redis.
     #[arg(long, env = "CACHE_KEY_PREFIX", default_value = "")]

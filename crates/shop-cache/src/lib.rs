@@ -70,7 +70,7 @@ impl Cache {
                 local: Local::new(args.cache_local_entries_max),
                 remote: Remote::new(args),
                 flights: Flights::default(),
-                loads: Semaphore::new(args.cache_loads_max),
+                loads: Semaphore::new(args.cache_loads_max.into()),
                 key_prefix: args.cache_key_prefix.clone(),
             }),
         }

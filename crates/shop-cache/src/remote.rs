@@ -217,7 +217,7 @@ fn pool(args: &CacheArgs) -> Option<Pool> {
         .set_response_timeout(Some(OPERATION_TIMEOUT));
     let manager = Manager::new_with_config(info.set_redis_settings(settings), config).ok()?;
     Pool::builder(manager)
-        .max_size(args.cache_pool_max)
+        .max_size(args.cache_pool_max.into())
         .wait_timeout(Some(OPERATION_TIMEOUT))
         .create_timeout(Some(OPERATION_TIMEOUT))
         .recycle_timeout(Some(OPERATION_TIMEOUT))

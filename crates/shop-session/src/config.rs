@@ -1,11 +1,11 @@
 use clap::Args;
-use shop_telemetry::startup::SecretFile;
+use shop_telemetry::startup::{SecretFile, parse_address};
 
 /// Where the session store is.
 #[derive(Debug, Clone, Args)]
 pub struct SessionArgs {
     /// Sentinels that know who is primary, as host:port, separated by commas.
-    #[arg(long, env = "SESSIONS_SENTINELS", value_delimiter = ',', required = true)]
+    #[arg(long, env = "SESSIONS_SENTINELS", value_delimiter = ',', required = true, value_parser = parse_address)]
     pub sessions_sentinels: Vec<String>,
 
     /// Name under which the sentinels know the session store.
@@ -21,8 +21,8 @@ pub struct SessionArgs {
     pub sessions_replicas_min: u32,
 
     /// Connections to the primary, at most.
-    #[arg(long, env = "SESSIONS_POOL_MAX", default_value_t = 16)]
-    pub sessions_pool_max: usize,
+    #[arg(long, env = "SESSIONS_POOL_MAX", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sessions_pool_max: u16,
 
     /// Put before every key, so that several programs can share one store.
     #[arg(long, env = "SESSIONS_KEY_PREFIX", default_value = "")]

@@ -79,6 +79,22 @@ pub async fn health_check(addr: SocketAddr, path: &str) -> ExitCode {
     }
 }
 
+/// Reads the address of a peer, `host:port`, as clap's value parsers do.
+///
+/// # Errors
+/// The text is none, in words for whoever configured it.
+pub fn parse_address(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_address = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_address {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not host:port"))
+    }
+}
+
 /// A secret that is configured as the path of a file and read when it is parsed. White space around it is dropped.
 #[derive(Clone)]
 pub struct SecretFile(SecretString);
@@ -219,6 +235,14 @@ mod tests {
             variables_of::<Arguments>(&error),
             ["TELEMETRY_TEST_SOME_PORT", "TELEMETRY_TEST_SOME_PASSWORD_FILE"]
         );
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        assert_eq!(parse_address(" cache:6379 ").as_deref(), Ok("cache:6379"));
+        for bad in ["", "cache", ":6379", "cache:", "cache:65536"] {
+            assert!(parse_address(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl InternalClient {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(InternalError::Config(format!("{url}: no host")));
         };
+        if url.scheme() != "http" {
+            return Err(InternalError::Config(format!(
+                "{url}: only http is spoken between services"
+            )));
+        }
         let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| InternalError::Config("the internal token is no valid header value".to_owned()))?;
         bearer.set_sensitive(true);

@@ -26,27 +26,27 @@ pub struct Config {
     pub internal_url: Url,
 
     /// Checkouts that run at once in this process; more are asked to come back.
-    #[arg(long, env = "CHECKOUTS_MAX", default_value_t = 64)]
-    pub checkouts_max: usize,
+    #[arg(long, env = "CHECKOUTS_MAX", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub checkouts_max: u16,
 
     /// Passwords that are hashed at once; each takes 19 MiB and a core.
-    #[arg(long, env = "PASSWORD_HASHES_MAX", default_value_t = 2)]
-    pub password_hashes_max: usize,
+    #[arg(long, env = "PASSWORD_HASHES_MAX", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub password_hashes_max: u16,
 
     /// How long an order may stay in one state before recovery takes it over, in milliseconds.
-    #[arg(long, env = "CHECKOUT_RECOVERY_DEADLINE_MS", default_value_t = 15_000)]
+    #[arg(long, env = "CHECKOUT_RECOVERY_DEADLINE_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkout_recovery_deadline_ms: u64,
 
     /// How long the payment gateway may take to answer, in milliseconds.
-    #[arg(long, env = "CHECKOUT_PAY_DEADLINE_MS", default_value_t = 5_000)]
+    #[arg(long, env = "CHECKOUT_PAY_DEADLINE_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkout_pay_deadline_ms: u64,
 
     /// How long a customer waits for an order before being sent to its page, in milliseconds.
-    #[arg(long, env = "CHECKOUT_ANSWER_DEADLINE_MS", default_value_t = 7_000)]
+    #[arg(long, env = "CHECKOUT_ANSWER_DEADLINE_MS", default_value_t = 7_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkout_answer_deadline_ms: u64,
 
     /// How often to look for orders that are overdue, in milliseconds.
-    #[arg(long, env = "CHECKOUT_RECOVERY_PERIOD_MS", default_value_t = 1_000)]
+    #[arg(long, env = "CHECKOUT_RECOVERY_PERIOD_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkout_recovery_period_ms: u64,
 
     #[command(flatten)]

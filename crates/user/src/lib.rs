@@ -46,7 +46,8 @@ impl App {
         let shards = Shards::from_env("USERS_DB").await.context("the database of users")?;
         let ledger = ClusterConfig::from_env("PAYMENTS_DB").context("the database of payments")?;
         let ledger = Cluster::connect(ledger).await.context("the database of payments")?;
-        let client = InternalClient::new(config.internal_url.as_str(), config.web.internal_token_file.expose())?;
+        let client = InternalClient::new(config.internal_url.as_str(), config.web.internal_token_file.expose())
+            .context("INTERNAL_URL")?;
         let inventory = Inventory::new(client);
         let gateway = Gateway::new(ledger, CardTimings::default());
         let checkout = Checkout::new(
@@ -54,9 +55,9 @@ impl App {
             inventory.clone(),
             gateway,
             config.timings(),
-            config.checkouts_max,
+            config.checkouts_max.into(),
         );
-        let passwords = Passwords::new(config.password_hashes_max)?;
+        let passwords = Passwords::new(config.password_hashes_max.into())?;
         let queue = Queue::connect(config.queue, QueueOptions::default()).await;
         let sessions = Sessions::connect(config.sessions).await?;
         let carts = sessions.carts();
