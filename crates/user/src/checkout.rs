@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_db::{DbError, Position, Shards};
+use shop_web::extract::Consistency;
 use sqlx::Connection;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -71,8 +72,8 @@ pub enum StepError {
 pub enum PlaceError {
     #[error("as many checkouts are running as this process allows")]
     Busy,
-    #[error("the key was used for another request")]
-    KeyReused,
+    #[error("the key was used for another request, which made order {0}")]
+    KeyReused(OrderId),
     #[error("the order's database can't be reached")]
     Db(#[from] DbError),
     #[error("the cluster's order numbers are used up")]
@@ -138,7 +139,7 @@ impl Checkout {
             return Ok(None);
         };
         if keyed.request_hash != request_hash.as_bytes() {
-            return Err(PlaceError::KeyReused);
+            return Err(PlaceError::KeyReused(keyed.order_id));
         }
         let position = conn.position().await?;
         Ok(Some(Placed {
@@ -150,13 +151,21 @@ impl Checkout {
     }
 
     /// Writes the order and works on it in a task that the caller's end does not stop. If the key has an order by now,
-    /// gives that one.
-    pub async fn place(&self, order: NewOrder, card: CardToken) -> Result<Placed, PlaceError> {
+    /// gives that one. What inventory writes for the order is noted as this request's.
+    pub async fn place(
+        &self,
+        order: NewOrder,
+        card: CardToken,
+        consistency: &Consistency,
+    ) -> Result<Placed, PlaceError> {
         let permit = Arc::clone(&self.slots)
             .try_acquire_owned()
             .map_err(|_| PlaceError::Busy)?;
         let (send_created, created) = oneshot::channel();
-        let checkout = self.clone();
+        let checkout = Self {
+            inventory: self.inventory.for_request(consistency),
+            ..self.clone()
+        };
         let user_id = order.user_id;
         let task = async move {
             let purchase = Purchase {
@@ -242,26 +251,41 @@ impl Checkout {
         }
     }
 
-    /// Waits until the order rests, at most for the answer deadline, and reads it.
-    pub async fn wait(&self, placed: &mut Placed) -> Result<Option<Order>, DbError> {
-        let deadline = Instant::now() + self.timings.answer_deadline;
+    /// When a customer whose request came in now has to be answered.
+    pub fn answer_deadline(&self) -> Instant {
+        Instant::now() + self.timings.answer_deadline
+    }
+
+    /// Waits until the order rests, at most until the deadline, and reads it. None if the deadline comes while the row
+    /// can't be read, as when its primary has just died: the order exists all the same.
+    pub async fn wait(&self, placed: &mut Placed, deadline: Instant) -> Result<Option<Order>, PlaceError> {
         if let Some(task) = &mut placed.task {
             // A task that failed leaves the order where it is, and the row says so.
-            let _ = tokio::time::timeout_at(deadline, task).await;
+            let _ = timeout_at(deadline, task).await;
         }
         let mut pause = Duration::from_millis(50);
         loop {
-            let mut conn = self.shards.for_slot(placed.user_id.slot()).write().await?;
-            let order = orders::find(&mut conn, placed.user_id, placed.order_id).await?;
-            let resting = order.as_ref().is_none_or(|order| order.state.is_at_rest());
-            if resting || Instant::now() + pause >= deadline {
-                placed.position = conn.position().await?;
-                return Ok(order);
+            match timeout_at(deadline, self.look(placed)).await {
+                Ok(Ok(order)) if order.state.is_at_rest() || Instant::now() + pause >= deadline => {
+                    return Ok(Some(order));
+                }
+                Ok(Err(PlaceError::Db(error))) if error.is_unavailable() => {}
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(_)) | Err(_) => {}
             }
-            drop(conn);
+            if Instant::now() + pause >= deadline {
+                return Ok(None);
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(400));
         }
+    }
+
+    async fn look(&self, placed: &mut Placed) -> Result<Order, PlaceError> {
+        let mut conn = self.shards.for_slot(placed.user_id.slot()).write().await?;
+        let order = orders::find(&mut conn, placed.user_id, placed.order_id).await?;
+        placed.position = conn.position().await?;
+        order.ok_or(PlaceError::Ended)
     }
 
     /// Waits for the checkouts that are running. To be called once no more are placed.

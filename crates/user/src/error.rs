@@ -130,7 +130,7 @@ fn place(error: PlaceError) -> Problem {
             metrics::counter!("shop_checkouts_refused_total").increment(1);
             Problem::unavailable()
         }
-        PlaceError::KeyReused => Problem::new(
+        PlaceError::KeyReused(_) => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency-key-reused",
             "This key stands for another order",

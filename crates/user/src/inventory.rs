@@ -61,6 +61,8 @@ pub enum InventoryError {
 #[derive(Clone)]
 pub struct Inventory {
     client: InternalClient,
+    /// The request for which orders are worked on; none for recovery.
+    request: Option<Consistency>,
 }
 
 #[derive(Serialize)]
@@ -71,7 +73,19 @@ struct Line {
 
 impl Inventory {
     pub fn new(client: InternalClient) -> Self {
-        Self { client }
+        Self { client, request: None }
+    }
+
+    /// A handle for one request: its client will see what is reserved and sold for it.
+    pub fn for_request(&self, consistency: &Consistency) -> Self {
+        Self {
+            client: self.client.clone(),
+            request: Some(consistency.clone()),
+        }
+    }
+
+    fn consistency(&self) -> Consistency {
+        self.request.clone().unwrap_or_else(Consistency::detached)
     }
 
     /// The products with these ids; unknown ones are left out.
@@ -110,10 +124,7 @@ impl Inventory {
             .map(|&(product_id, quantity)| Line { product_id, quantity })
             .collect();
         let path = format!("/internal/reservations/{order_id}");
-        let answer = self
-            .client
-            .put(&path, &Body { lines }, &Consistency::detached())
-            .await?;
+        let answer = self.client.put(&path, &Body { lines }, &self.consistency()).await?;
         match (answer.status, answer.problem_slug().as_deref()) {
             (StatusCode::OK, _) => Ok(Reserve::Reserved),
             (StatusCode::CONFLICT, Some("sold-out")) => Ok(Reserve::SoldOut {
@@ -148,7 +159,7 @@ impl Inventory {
         #[derive(Serialize)]
         struct Nothing {}
         let path = format!("/internal/reservations/{order_id}/{how}");
-        self.client.post(&path, &Nothing {}, &Consistency::detached()).await
+        self.client.post(&path, &Nothing {}, &self.consistency()).await
     }
 }
 

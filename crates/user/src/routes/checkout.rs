@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use super::orders::OrderView;
 use super::view::{AddressFields, CartView};
-use crate::checkout::Placed;
-use crate::domain::{Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderState, RequestHash, UserId};
+use crate::checkout::{PlaceError, Placed};
+use crate::domain::{
+    Address, CardDetails, CardToken, IdempotencyKey, Invalid, OrderId, OrderState, RequestHash, UserId,
+};
 use crate::error::{Error, Result};
 use crate::inventory::Product;
 use crate::payments::Gateway;
@@ -144,11 +146,13 @@ pub(super) async fn submit(
         Ok(wish) => place(&app, &consistency, user_id, wish).await,
         Err(invalid) => Err(invalid.into()),
     };
+    let to_order = |order_id: OrderId| Ok(Redirect::to(&format!("/orders/{order_id}")).into_response());
     let error = match placed {
-        Ok(order) if order.state == OrderState::Cancelled => cancelled(&order),
-        Ok(order) => {
-            return Ok(Redirect::to(&format!("/orders/{}", order.order_id)).into_response());
-        }
+        Ok(Outcome::Order(order)) if order.state == OrderState::Cancelled => cancelled(&order),
+        Ok(Outcome::Order(order)) => return to_order(order.order_id),
+        Ok(Outcome::UnderWay(order_id)) => return to_order(order_id),
+        // The form was sent before and changed since: its order is shown, so that nobody buys twice by trying again.
+        Err(Error::Place(PlaceError::KeyReused(order_id))) => return to_order(order_id),
         Err(error) => error,
     };
     // Nothing was ordered under this key if the form itself was refused; after a cancelled order a new key is needed.
@@ -195,8 +199,13 @@ pub(super) async fn create(
     let key = IdempotencyKey::parse(key).map_err(|_| Error::NoKey)?;
     let wish = body.parse(key)?;
     let user_id = UserId(user.id);
-    let order = place(&app, &consistency, user_id, wish).await?;
-    let location = format!("/api/orders/{}", order.order_id);
+    let order = match place(&app, &consistency, user_id, wish).await? {
+        Outcome::Order(order) => order,
+        Outcome::UnderWay(order_id) => {
+            let body = serde_json::json!({"id": order_id.0, "state": OrderState::Pending.as_str()});
+            return Ok(located(order_id, (StatusCode::ACCEPTED, Json(body)).into_response()));
+        }
+    };
     let status = match order.state {
         OrderState::Confirmed => StatusCode::CREATED,
         OrderState::Cancelled => return Err(cancelled(&order)),
@@ -207,21 +216,34 @@ pub(super) async fn create(
         let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
         orders::lines(&mut conn, user_id, &[order.order_id]).await?
     };
+    let order_id = order.order_id;
     let view = OrderView::new(order, lines.into_iter().map(|(_, line)| line).collect());
-    let mut response = (status, Json(view.into_json())).into_response();
-    let location = HeaderValue::from_str(&location).map_err(|_| Error::NotFound)?;
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
+    Ok(located(order_id, (status, Json(view.into_json())).into_response()))
+}
+
+fn located(order_id: OrderId, mut response: Response) -> Response {
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/orders/{order_id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// What became of an order by the time its customer has to be answered.
+enum Outcome {
+    Order(Order),
+    /// It exists, and its row can't be read just now.
+    UnderWay(OrderId),
 }
 
 /// Finds or makes the order of a key, and waits for it, up to a deadline.
-async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish: Wish) -> Result<Order> {
+async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish: Wish) -> Result<Outcome> {
+    let deadline = app.checkout.answer_deadline();
     let request_hash = RequestHash::of(&wish.address, wish.card, wish.lines.as_deref());
     let mut placed: Placed = match app.checkout.find(user_id, &wish.key, &request_hash).await? {
         Some(placed) => placed,
         None => {
             match compose(app, consistency, user_id, &wish, request_hash.clone()).await {
-                Ok(order) => app.checkout.place(order, wish.card).await?,
+                Ok(order) => app.checkout.place(order, wish.card, consistency).await?,
                 // The same request may have been faster on another connection, and have emptied the cart by now.
                 Err(refusal) => match app.checkout.find(user_id, &wish.key, &request_hash).await? {
                     Some(placed) => placed,
@@ -231,9 +253,9 @@ async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish:
         }
     };
     consistency.wrote(app.cluster(user_id).name(), placed.position);
-    let order = app.checkout.wait(&mut placed).await?;
+    let order = app.checkout.wait(&mut placed, deadline).await?;
     consistency.wrote(app.cluster(user_id).name(), placed.position);
-    order.ok_or(Error::NotFound)
+    Ok(order.map_or(Outcome::UnderWay(placed.order_id), Outcome::Order))
 }
 
 /// Puts the order together, with the prices of this moment.
