@@ -15,7 +15,7 @@ pub struct Config {
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub listen_admin: SocketAddr,
 
-    /// Photos that are computed at once; each takes a core and up to about 400 MB.
+    /// Photos that are computed at once; each takes a core and up to about 450 MB.
     #[arg(long, env = "PHOTOS_AT_ONCE", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub photos_at_once: u16,
 

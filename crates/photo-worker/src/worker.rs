@@ -219,7 +219,7 @@ impl Worker {
                 Ok(answer) if answer.status.is_success() => Try::Done(()),
                 // A photo that inventory doesn't know was removed: nobody waits for it.
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND => Try::Done(()),
-                Ok(answer) if answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS => {
+                Ok(answer) if is_about_the_report(answer.status) => {
                     Try::Final(format!("inventory refused the report with {}", answer.status))
                 }
                 Ok(answer) => Try::Away(format!("inventory answered {}", answer.status)),
@@ -260,6 +260,15 @@ impl Worker {
             interval = (interval * 2).min(HOLD_INTERVAL_MAX);
         }
     }
+}
+
+/// Whether a refusal is of what was reported. Others, such as that of an outdated token, are of this process or of the
+/// moment, and no reason to give the photo up.
+fn is_about_the_report(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
+    )
 }
 
 /// Whether the object store is worth another try.

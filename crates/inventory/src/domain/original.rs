@@ -9,12 +9,13 @@ use image::{ImageDecoder, ImageFormat, ImageReader};
 pub const BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Largest picture that is taken: what it would unpack to, whatever the file weighs.
 pub const PIXELS_MAX: u64 = 40_000_000;
-/// Longest side.
-pub const SIDE_MAX: u32 = 20_000;
+/// Longest side: WebP, in which every picture is shown, has no longer one.
+pub const SIDE_MAX: u32 = 16_383;
 /// How many times longer one side may be than the other; beyond it a picture is a strip that no wall has room for.
 pub const PROPORTION_MAX: u32 = 20;
-/// What a picture may unpack to. A worker has no more room for it, and 16 bits a channel take twice as much.
-const UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What a picture may unpack to. A worker has room for it twice, since turning makes a copy; 16 bits a channel take
+/// twice as much.
+const UNPACKED_BYTES_MAX: u64 = 176 * 1024 * 1024;
 /// Shortest side that makes a picture.
 pub const SIDE_MIN: u32 = 16;
 

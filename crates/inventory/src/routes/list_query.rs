@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::cached::ListKey;
+use crate::domain::cursor::Cursor;
 use crate::error::{Error, Result};
 
 /// Longest search, in characters.
@@ -36,14 +37,20 @@ impl ListQuery {
         {
             return Err(Error::SearchTooLong(SEARCH_CHARACTERS_MAX));
         }
+        let cursor = match given(self.cursor) {
+            Some(text) => Some(text.parse().map_err(|_| Error::InvalidCursor)?),
+            None => None,
+        };
+        // A search goes on by rank, any other list by id: the cursor of one means nothing in the other.
+        let is_ranked = matches!(cursor, Some(Cursor::Ranked { .. }));
+        if cursor.is_some() && is_ranked != words.is_some() {
+            return Err(Error::InvalidCursor);
+        }
         Ok(ListKey {
             category,
             // Postgres takes no text with a zero byte in it, and nobody looks for one.
             words: words.map(|words| words.replace('\0', " ")),
-            cursor: match given(self.cursor) {
-                Some(text) => Some(text.parse().map_err(|_| Error::InvalidCursor)?),
-                None => None,
-            },
+            cursor,
             limit: self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
         })
     }
@@ -110,6 +117,10 @@ mod tests {
         ));
         assert!(matches!(
             query(|q| q.cursor = Some("x".to_owned())),
+            Err(Error::InvalidCursor)
+        ));
+        assert!(matches!(
+            query(|q| q.cursor = Some("r-00000000-1".to_owned())),
             Err(Error::InvalidCursor)
         ));
     }

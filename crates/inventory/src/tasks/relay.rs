@@ -27,8 +27,8 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
     loop {
         let wait = if app.queue.connected() {
             match publish_batch(&app).await {
-                Ok(true) => continue,
-                Ok(false) => IDLE_INTERVAL,
+                Ok(true) if !shutdown.is_cancelled() => continue,
+                Ok(_) => IDLE_INTERVAL,
                 Err(error) => {
                     warn!(
                         error = &error as &dyn std::error::Error,

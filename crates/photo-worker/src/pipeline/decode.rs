@@ -5,10 +5,11 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage, Rgba, RgbaImage};
 
-/// Longest side of an original.
-const SIDE_MAX: u32 = 20_000;
-/// What one picture may unpack to: 40 megapixels with four channels, and some room for the decoder.
-const UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Longest side of an original: WebP has no longer one.
+const SIDE_MAX: u32 = 16_383;
+/// What one picture may unpack to: 40 megapixels with four channels, and some room for the decoder. Turning it takes
+/// the same again.
+const UNPACKED_BYTES_MAX: u64 = 176 * 1024 * 1024;
 
 /// A file that is no picture, or too large a one.
 #[derive(Debug, thiserror::Error)]
