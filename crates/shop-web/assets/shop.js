@@ -20,8 +20,10 @@
   const showMe = (me, isChange) => {
     const name = one('[data-me="name"]');
     const badge = one('[data-me="cart"]');
-    if (me.user) name.textContent = me.user.name;
-    else {
+    if (me.user) {
+      name.textContent = me.user.name;
+      name.href = "/account";
+    } else {
       name.textContent = "Log in";
       name.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
     }
