@@ -11,6 +11,9 @@ fail() {
   exit 1
 }
 
+# macOS has no timeout: there a command may take as long as it likes.
+command -v timeout >/dev/null || timeout() { shift; "$@"; }
+
 is_root() { [ "$(id -u)" = 0 ]; }
 
 is_debian() { [ -r /etc/debian_version ] && command -v apt-get >/dev/null; }

@@ -58,30 +58,40 @@ missing_networks() {
 
 # The first subnet whose addresses neither Docker nor this machine uses, unless the stack has one already.
 choose_subnet() {
-  local octet wanted=${ZILLION_SUBNET:-$default_subnet}
+  local candidate wanted=${ZILLION_SUBNET:-$default_subnet}
   [[ "$wanted" =~ ^[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
     fail "ZILLION_SUBNET=$wanted is not the first two numbers of an address" "For example: ZILLION_SUBNET=10.220 make up"
   ZILLION_SUBNET=$wanted
   if ! docker network inspect "${COMPOSE_PROJECT_NAME}_data" >/dev/null 2>&1 && subnet_is_taken "$wanted"; then
     ZILLION_SUBNET=""
-    for octet in $(seq 213 254) $(seq 100 212); do
-      if ! subnet_is_taken "10.$octet"; then
-        ZILLION_SUBNET=10.$octet
+    # Where all of 10.0.0.0/8 is somebody's, as behind many VPNs, the other private range is left.
+    for candidate in $(seq -f '10.%g' 213 254) $(seq -f '10.%g' 100 212) $(seq -f '172.%g' 20 31); do
+      if ! subnet_is_taken "$candidate"; then
+        ZILLION_SUBNET=$candidate
         break
       fi
     done
-    [ -n "$ZILLION_SUBNET" ] || fail "no free subnet found in 10.100 to 10.254" "Choose one: ZILLION_SUBNET=172.30 make up"
+    [ -n "$ZILLION_SUBNET" ] || fail "no free subnet found in 10.100 to 10.254 nor in 172.20 to 172.31" "Choose one: ZILLION_SUBNET=192.168 make up"
     say "The subnet $wanted.0.0/16 is in use here: the stack gets $ZILLION_SUBNET.0.0/16"
   fi
   export ZILLION_SUBNET
 }
 
+# `subnet_is_taken A.B`: whether A.B.0.0/16 shares an address with a network of Docker's or with a route of this machine.
 subnet_is_taken() {
-  local prefix=${1//./\\.}
   {
     docker network ls --quiet | xargs -r docker network inspect --format '{{range .IPAM.Config}}{{println .Subnet}}{{end}}' 2>/dev/null || true
     ip -4 route 2>/dev/null || true
-  } | grep -qE "^(10\.0\.0\.0/8|$prefix\.)"
+  } | awk -v wanted="$1" '
+    BEGIN { split(wanted, octet, "."); first = octet[1] * 16777216 + octet[2] * 65536; last = first + 65535 }
+    $1 ~ /^[0-9][0-9.]*(\/[0-9]+)?$/ {
+      split($1, part, "/"); split(part[1], octet, ".")
+      size = 2 ^ (32 - (part[2] == "" ? 32 : part[2]))
+      start = octet[1] * 16777216 + octet[2] * 65536 + octet[3] * 256 + octet[4]
+      start -= start % size
+      if (start <= last && start + size - 1 >= first) taken = 1
+    }
+    END { exit !taken }'
 }
 
 # A port that something else holds is found before the build, not after it.
@@ -97,15 +107,20 @@ require_free_port() {
   fail "port $port is taken by $holder" "Stop it, or choose another port: $name=$((port + 1000)) make up"
 }
 
+# A machine with certificates of its own sits behind a proxy that inspects traffic; builds have to trust it too.
+choose_extra_ca() {
+  if [ -z "${EXTRA_CA:-}" ] && ls /usr/local/share/ca-certificates/*.crt >/dev/null 2>&1; then
+    EXTRA_CA=/etc/ssl/certs/ca-certificates.crt
+  fi
+  export EXTRA_CA="${EXTRA_CA:-/dev/null}"
+}
+
 # All of it, chosen where nothing says so yet.
 choose_settings() {
   load_settings
   choose_subnet
   if [ -z "${GARAGE_SOURCE:-}" ]; then GARAGE_SOURCE=$(deploy/objects/source); fi
-  # A machine with certificates of its own sits behind a proxy that inspects traffic; builds have to trust it too.
-  if [ -z "${EXTRA_CA:-}" ] && ls /usr/local/share/ca-certificates/*.crt >/dev/null 2>&1; then
-    EXTRA_CA=/etc/ssl/certs/ca-certificates.crt
-  fi
-  export GARAGE_SOURCE EXTRA_CA="${EXTRA_CA:-/dev/null}"
+  export GARAGE_SOURCE
+  choose_extra_ca
   save_settings
 }
