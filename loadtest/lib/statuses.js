@@ -20,8 +20,10 @@ const shed = new Rate('shed');
 export function counted(response, tags) {
   const status = response.status;
   const isAnswer = (status >= 200 && status < 400) || status === CONFLICT;
-  failed.add(!isAnswer && status !== SHED, tags);
-  shed.add(status === SHED, tags);
+  // A refusal that doesn't say when to come back is no shedding: something is broken.
+  const isShed = status === SHED && response.headers['Retry-After'] !== undefined;
+  failed.add(!isAnswer && !isShed, tags);
+  shed.add(isShed, tags);
   return response;
 }
 
