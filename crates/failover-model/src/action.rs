@@ -7,18 +7,14 @@ use crate::state::{NAMES, NodeId};
 pub enum Action {
     /// A client writes; nobody has promised anything yet.
     Write(NodeId),
-    /// The primary tells its clients that all is safe that enough standbys have reported.
-    Acknowledge(NodeId),
     /// A standby flushes the next record of its upstream and reports it.
     Receive(NodeId),
-    /// A stream ends as its standby sees it: cut off, frozen, or told to follow nobody.
-    Detach(NodeId),
-    /// The same stream ends as its upstream sees it.
+    /// A stream ends as its upstream sees it: cut off, frozen, or left by its standby.
     Forget { upstream: NodeId, standby: NodeId },
     /// A standby follows the leader, and rewinds if its timeline says that it must.
     Follow(NodeId),
+    /// A node crashes or is demoted, and is a standby when it is back. Until it does something it may as well be down.
     Crash(NodeId),
-    Restart(NodeId),
     /// The leader key goes: its lease ends, or its holder gives it back.
     Expire,
     /// Watchers delete the leader key.
@@ -33,10 +29,9 @@ pub enum Action {
     Resolve(NodeId),
     /// A primary puts its timelines into `/history`, without asking anybody.
     WriteHistory(NodeId),
-    /// A standby wins the race for the missing key.
+    /// A standby wins the race for the missing key, reads the keys again, and sets `synchronous_standby_names` for the time after
+    /// its promotion.
     Acquire(NodeId),
-    /// A candidate reads the keys again and sets `synchronous_standby_names` for the time after its promotion.
-    Prepare(NodeId),
     /// The fence is content.
     Seal(NodeId),
     /// The fence gives up, or Patroni cancels a promotion without the key.
@@ -49,13 +44,10 @@ impl fmt::Debug for Action {
         let name = |node: &NodeId| NAMES[usize::from(*node)];
         match self {
             Self::Write(node) => write!(f, "{} writes", name(node)),
-            Self::Acknowledge(node) => write!(f, "{} acknowledges", name(node)),
             Self::Receive(node) => write!(f, "{} receives a record", name(node)),
-            Self::Detach(node) => write!(f, "{} loses its stream", name(node)),
             Self::Forget { upstream, standby } => write!(f, "{} sees {} gone", name(upstream), name(standby)),
             Self::Follow(node) => write!(f, "{} follows the leader", name(node)),
-            Self::Crash(node) => write!(f, "{} crashes", name(node)),
-            Self::Restart(node) => write!(f, "{} restarts as a standby", name(node)),
+            Self::Crash(node) => write!(f, "{} crashes and comes back as a standby", name(node)),
             Self::Expire => write!(f, "the leader key expires"),
             Self::Delete => write!(f, "watchers delete the leader key"),
             Self::Loop(node) => write!(f, "{} reads the keys", name(node)),
@@ -63,8 +55,7 @@ impl fmt::Debug for Action {
             Self::Look(node) => write!(f, "{} reads the keys, having created the leader's", name(node)),
             Self::Resolve(node) => write!(f, "{} adjusts /sync or its names", name(node)),
             Self::WriteHistory(node) => write!(f, "{} writes /history", name(node)),
-            Self::Acquire(node) => write!(f, "{} wins the race for the leader key", name(node)),
-            Self::Prepare(node) => write!(f, "{} sets its names for after the promotion", name(node)),
+            Self::Acquire(node) => write!(f, "{} gets the leader key and sets its names", name(node)),
             Self::Seal(node) => write!(f, "{}'s fence is content and seals", name(node)),
             Self::GiveUp(node) => write!(f, "{} gives up its promotion", name(node)),
             Self::Promote(node) => write!(f, "{} promotes", name(node)),

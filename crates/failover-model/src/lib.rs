@@ -5,6 +5,7 @@ pub mod rules;
 pub mod state;
 pub mod possible;
 mod step;
+mod symmetry;
 pub mod wal;
 
 pub use action::Action;

@@ -3,7 +3,7 @@ use failover_model::*;
 use stateright::{Checker, Model, HasDiscoveries};
 fn main() {
     let mut rules = Rules::ALL;
-    let mut bounds = Bounds { writes: 2, promotions: 2, crashes: 1, expiry: true };
+    let mut bounds = Bounds { writes: 2, promotions: 2, expiry: true };
     let mut depth = 0; let mut threads = 1; let mut trace = true;
     for a in std::env::args().skip(1) {
         let (k, v) = a.split_once('=').unwrap_or((&a, "0"));
@@ -11,8 +11,8 @@ fn main() {
         match k {
             "first" => rules = Rules::FIRST,
             "rewrite" => rules.rewrite = n > 0, "count" => rules.count = n > 0, "seal" => rules.seal = n > 0, "retake" => rules.retake = n > 0,
-            "settle" => rules.settle = n > 0, "relook" => rules.relook = n > 0, "names" => rules.names = n > 0, "reclone" => rules.reclone = n > 0,
-            "writes" => bounds.writes = n as u8, "promotions" => bounds.promotions = n as u8, "crashes" => bounds.crashes = n as u8, "expiry" => bounds.expiry = n > 0,
+            "settle" => rules.settle = n > 0, "relook" => rules.relook = n > 0, "names" => rules.names = n > 0, "detach" => rules.detach = n > 0, "reclone" => rules.reclone = n > 0,
+            "writes" => bounds.writes = n as u8, "promotions" => bounds.promotions = n as u8, "expiry" => bounds.expiry = n > 0,
             "depth" => depth = n, "threads" => threads = n, "trace" => trace = n > 0,
             _ => panic!("{k}"),
         }
@@ -26,7 +26,7 @@ fn main() {
     for (name, path) in c.discoveries() {
         println!("VIOLATED: {name}");
         if trace { for (i, (s, a)) in path.into_vec().into_iter().enumerate() {
-            if let Some(a) = a { println!("{:3} {a:?}", i + 1); } else { println!("{s:#?}"); }
+            if let Some(a) = a { println!("{:3} {a:?}", i + 1); } else { println!("{s:?}"); }
         } }
     }
 }

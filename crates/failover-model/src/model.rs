@@ -2,7 +2,7 @@ use stateright::{Model, Property};
 
 use crate::action::Action;
 use crate::rules::Rules;
-use crate::state::{NODES, Role, State};
+use crate::state::{NODES, NodeId, Patroni, Role, State};
 use crate::step;
 
 /// How much of each may happen in one run. Everything else may happen any number of times.
@@ -10,8 +10,7 @@ use crate::step;
 pub struct Bounds {
     pub writes: u8,
     pub promotions: u8,
-    pub crashes: u8,
-    /// Whether the leader key may also go without anybody's doing.
+    /// Whether the leader key may also go by itself. That leaves `/sync` as it is, so it allows all that a deletion does.
     pub expiry: bool,
 }
 
@@ -35,36 +34,20 @@ impl Model for FailoverModel {
         vec![State::healthy()]
     }
 
-    fn actions(&self, _state: &State, actions: &mut Vec<Action>) {
-        actions.extend([Action::Expire, Action::Delete]);
-        for node in 0..NODES {
-            actions.extend([
-                Action::Write(node),
-                Action::Acknowledge(node),
-                Action::Receive(node),
-                Action::Detach(node),
-                Action::Follow(node),
-                Action::Crash(node),
-                Action::Restart(node),
-                Action::Loop(node),
-                Action::Recreate(node),
-                Action::Look(node),
-                Action::Resolve(node),
-                Action::WriteHistory(node),
-                Action::Acquire(node),
-                Action::Prepare(node),
-                Action::Seal(node),
-                Action::GiveUp(node),
-                Action::Promote(node),
-            ]);
-            let others = (0..NODES).filter(|other| *other != node);
-            actions.extend(others.map(|standby| Action::Forget { upstream: node, standby }));
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        actions.push(if self.bounds.expiry { Action::Expire } else { Action::Delete });
+        for id in 0..NODES {
+            candidates(state, id, actions);
         }
     }
 
     fn next_state(&self, last_state: &State, action: Action) -> Option<State> {
         let mut state = last_state.clone();
-        (step::apply(self, &mut state, action) && state != *last_state).then_some(state)
+        if !step::apply(self, &mut state, action) {
+            return None;
+        }
+        state.acknowledge();
+        (state != *last_state).then_some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -73,6 +56,32 @@ impl Model for FailoverModel {
             Property::always(ONE, |_, state: &State| one(state)),
             Property::always(CLEAN, |_, state: &State| !state.garbled),
         ]
+    }
+}
+
+/// What a node in its role could do; whether it can, `step` knows.
+pub(crate) fn candidates(state: &State, id: NodeId, actions: &mut Vec<Action>) {
+    let node = state.node(id);
+    actions.push(Action::Crash(id));
+    let others = (0..NODES).filter(|other| node.reports[usize::from(*other)] > 0);
+    actions.extend(others.map(|standby| Action::Forget { upstream: id, standby }));
+    match (node.role, node.patroni) {
+        (Role::Primary, patroni) => {
+            actions.extend([Action::Write(id), Action::WriteHistory(id)]);
+            match patroni {
+                Patroni::Acquired => actions.push(Action::Look(id)),
+                Patroni::Leading { .. } => actions.extend([Action::Loop(id), Action::Recreate(id), Action::Resolve(id)]),
+                _ => actions.push(Action::Loop(id)),
+            }
+        }
+        (Role::Standby, patroni) => {
+            actions.push(Action::Receive(id));
+            match patroni {
+                Patroni::Fencing => actions.extend([Action::Seal(id), Action::GiveUp(id)]),
+                Patroni::Sealed => actions.extend([Action::Promote(id), Action::GiveUp(id)]),
+                _ => actions.extend([Action::Follow(id), Action::Acquire(id)]),
+            }
+        }
     }
 }
 

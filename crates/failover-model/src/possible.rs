@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::action::Action;
 use crate::model::{Bounds, FailoverModel};
-use crate::state::{NODES, NodeId, Nodes, Role, State};
+use crate::state::{NODES, NodeId, Nodes, State};
 use crate::step;
 
 /// More states than this no search has needed.
@@ -12,11 +12,8 @@ const STATES_MAX: usize = 20_000;
 
 /// The groups of this state that must be able to: q + 1 members that are up.
 pub fn entitled_groups(state: &State) -> impl Iterator<Item = Nodes> {
-    let up = (0..NODES).filter(|id| state.node(*id).role != Role::Down).fold(Nodes::NONE, Nodes::with);
     let sync = state.sync;
-    (1u8..8).map(Nodes::from_bits).filter(move |group| {
-        up.contains_all(*group) && group.and(sync.members()).len() > sync.quorum
-    })
+    (1u8..8).map(Nodes::from_bits).filter(move |group| group.and(sync.members()).len() > sync.quorum)
 }
 
 /// Whether the group, cut off from everybody else but not from etcd, can reach a state in which one of them leads and can
@@ -63,15 +60,13 @@ fn leads(state: &State, id: NodeId) -> bool {
 }
 
 fn favourable(group: Nodes) -> impl Iterator<Item = Action> {
-    let steps: [fn(NodeId) -> Action; 12] = [
+    let steps: [fn(NodeId) -> Action; 10] = [
         Action::GiveUp,
         Action::Acquire,
-        Action::Detach,
         Action::Loop,
         Action::Recreate,
         Action::Look,
         Action::Resolve,
-        Action::Prepare,
         Action::Follow,
         Action::Receive,
         Action::Seal,

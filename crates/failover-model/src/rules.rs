@@ -19,6 +19,8 @@ pub struct Rules {
     pub relook: bool,
     /// The fence refuses if the candidate's `synchronous_standby_names` isn't what the sealed `/sync` asks for.
     pub names: bool,
+    /// A candidate stops streaming before its fence looks, so that nobody else's fence counts a node about to promote.
+    pub detach: bool,
     /// A node that promoted after its seal had been superseded clones its data anew.
     pub reclone: bool,
 }
@@ -33,9 +35,10 @@ impl Rules {
         settle: true,
         relook: true,
         names: true,
+        detach: true,
         reclone: true,
     };
 
     /// The protocol as it was before this model was made.
-    pub const FIRST: Self = Self { settle: false, relook: false, names: false, reclone: false, ..Self::ALL };
+    pub const FIRST: Self = Self { settle: false, relook: false, names: false, detach: false, reclone: false, ..Self::ALL };
 }

@@ -119,7 +119,6 @@ impl Sync {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    Down,
     Standby,
     Primary,
 }
@@ -128,7 +127,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Patroni {
     Idle,
-    /// It has just created the leader key, and not read the keys again.
+    /// A primary that has just created the leader key, and not read the keys again.
     Acquired,
     /// A primary that found itself leader and renewed its lease. It works with `/sync` as read, and its next compare-and-set
     /// succeeds if that is still the latest revision.
@@ -139,7 +138,7 @@ pub enum Patroni {
     Sealed,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node {
     pub role: Role,
     pub wal: Position,
@@ -159,7 +158,7 @@ pub struct Node {
     pub promotion_known: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub nodes: [Node; NODES as usize],
     /// Patroni's keys in etcd. `promotion` is there only as what nodes know of it.
@@ -170,9 +169,7 @@ pub struct State {
     pub timelines: Timelines,
     /// The last write that a client was told is safe.
     pub acknowledged: Position,
-    /// How often something bounded has happened.
     pub writes: u8,
-    pub crashes: u8,
     /// A write was acknowledged on a timeline that lacks one acknowledged before.
     pub torn: bool,
     /// A standby streams onto a WAL that isn't the beginning of its upstream's.
@@ -205,7 +202,6 @@ impl State {
             timelines: Timelines::default(),
             acknowledged: Position::default(),
             writes: 0,
-            crashes: 0,
             torn: false,
             garbled: false,
         }
@@ -217,6 +213,19 @@ impl State {
 
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[usize::from(id)]
+    }
+
+    /// Tells clients at once what may be told. A later promise would be about no more, so nothing is missed by never waiting.
+    pub fn acknowledge(&mut self) {
+        for id in 0..NODES {
+            let Some(position) = self.acknowledgeable(id) else { continue };
+            // A promotion's own record is no client's write.
+            let written = position.timeline == 0 || position.records > self.timelines.start(position.timeline);
+            if written && !self.timelines.contains(self.acknowledged, position) {
+                self.torn |= self.timelines.conflict(position, self.acknowledged);
+                self.acknowledged = position;
+            }
+        }
     }
 
     /// The longest WAL of a primary that its quorum has: what it may acknowledge, `None` if nothing of its own timeline.

@@ -10,13 +10,10 @@ pub(crate) fn apply(model: &FailoverModel, state: &mut State, action: Action) ->
     let step = Step { model, state };
     match action {
         Action::Write(node) => step.write(node),
-        Action::Acknowledge(node) => step.acknowledge(node),
         Action::Receive(node) => step.receive(node),
-        Action::Detach(node) => step.detach(node),
         Action::Forget { upstream, standby } => step.forget(upstream, standby),
         Action::Follow(node) => step.follow(node),
         Action::Crash(node) => step.crash(node),
-        Action::Restart(node) => step.restart(node),
         Action::Expire => step.expire(),
         Action::Delete => step.delete(),
         Action::Loop(node) => step.begin_loop(node),
@@ -25,7 +22,6 @@ pub(crate) fn apply(model: &FailoverModel, state: &mut State, action: Action) ->
         Action::Resolve(node) => step.resolve(node),
         Action::WriteHistory(node) => step.write_history(node),
         Action::Acquire(node) => step.acquire(node),
-        Action::Prepare(node) => step.prepare(node),
         Action::Seal(node) => step.seal(node),
         Action::GiveUp(node) => step.give_up(node),
         Action::Promote(node) => step.promote(node),
@@ -47,20 +43,6 @@ impl Step<'_> {
         true
     }
 
-    fn acknowledge(self, id: NodeId) -> bool {
-        let Some(position) = self.state.acknowledgeable(id) else { return false };
-        let wal = &self.state.timelines;
-        // A promotion's own record and what came before it is no client's write.
-        if position.records <= wal.start(position.timeline) && position.timeline != 0
-            || wal.contains(self.state.acknowledged, position)
-        {
-            return false;
-        }
-        self.state.torn |= wal.conflict(position, self.state.acknowledged);
-        self.state.acknowledged = position;
-        true
-    }
-
     fn receive(self, id: NodeId) -> bool {
         let standby = self.state.node(id);
         let Some(upstream) = standby.upstream else { return false };
@@ -74,24 +56,20 @@ impl Step<'_> {
         true
     }
 
-    fn detach(self, id: NodeId) -> bool {
-        self.state.node_mut(id).upstream.take().is_some()
-    }
-
     fn forget(self, upstream: NodeId, standby: NodeId) -> bool {
-        let gone = self.state.node(standby).upstream != Some(upstream);
-        let report = &mut self.state.node_mut(upstream).reports[usize::from(standby)];
-        gone && std::mem::take(report) > 0
+        let report = std::mem::take(&mut self.state.node_mut(upstream).reports[usize::from(standby)]);
+        let stream = &mut self.state.node_mut(standby).upstream;
+        *stream = stream.filter(|from| *from != upstream);
+        report > 0
     }
 
     fn follow(self, id: NodeId) -> bool {
         let Some(leader) = self.state.leader else { return false };
-        let (standby, upstream) = (self.state.node(id), self.state.node(leader));
+        let (standby, upstream) = (*self.state.node(id), *self.state.node(leader));
         if leader == id
             || standby.role != Role::Standby
             || standby.patroni != Patroni::Idle
             || standby.upstream == Some(leader)
-            || upstream.role == Role::Down
         {
             return false;
         }
@@ -110,6 +88,11 @@ impl Step<'_> {
             }
         }
         self.state.garbled |= garbled;
+        // A primary may act on a report from before this; nobody else has any use for it.
+        let left = standby.upstream.filter(|left| self.state.node(*left).role == Role::Standby);
+        if let Some(left) = left {
+            self.state.node_mut(left).reports[usize::from(id)] = 0;
+        }
         let standby = self.state.node_mut(id);
         standby.wal = wal;
         standby.upstream = Some(leader);
@@ -118,34 +101,19 @@ impl Step<'_> {
     }
 
     fn crash(mut self, id: NodeId) -> bool {
-        if self.state.node(id).role == Role::Down || self.state.crashes == self.model.bounds.crashes {
-            return false;
-        }
-        self.state.crashes += 1;
-        self.stop(id, Role::Down);
+        self.stop(id);
         true
-    }
-
-    fn restart(self, id: NodeId) -> bool {
-        let node = self.state.node_mut(id);
-        let down = node.role == Role::Down;
-        node.role = Role::Standby;
-        down
     }
 
     fn expire(self) -> bool {
         self.model.bounds.expiry && self.state.leader.take().is_some()
     }
 
-    /// A vote needs a node that is up; who doesn't vote may be slow, or see the leader alive.
+    /// Votes carry no safety, so the model has none: without voters nobody votes, else it may always come to enough.
     fn delete(mut self) -> bool {
-        let Some(leader) = self.state.leader else { return false };
-        let voters = self.state.sync.voters;
-        let able = voters.without(leader).iter().filter(|voter| self.state.node(*voter).role != Role::Down).count();
-        if voters.is_empty() || able < usize::from(voters.len().min(self.state.sync.quorum + 1)) {
+        if self.model.bounds.expiry || self.state.sync.voters.is_empty() || self.state.leader.take().is_none() {
             return false;
         }
-        self.state.leader = None;
         if self.model.rules.rewrite {
             self.new_sync_revision(None);
         }
@@ -166,7 +134,7 @@ impl Step<'_> {
         let newer = self.state.history > self.state.timelines.number(node.wal.timeline);
         let refused = if self.model.rules.retake { !node.promotion_known } else { newer };
         if self.state.leader.is_some() || refused {
-            return self.demote(id);
+            return self.crash(id);
         }
         self.state.leader = Some(id);
         self.state.node_mut(id).patroni = Patroni::Acquired;
@@ -179,7 +147,7 @@ impl Step<'_> {
             return false;
         }
         if self.model.rules.retake && !node.promotion_known {
-            return self.demote(id);
+            return self.crash(id);
         }
         self.state.leader = Some(id);
         true
@@ -192,7 +160,7 @@ impl Step<'_> {
         }
         if self.state.leader != Some(id) {
             if self.model.rules.relook {
-                return self.demote(id);
+                return self.crash(id);
             }
             let sync = self.state.sync;
             self.state.node_mut(id).patroni = Patroni::Leading { sync, latest: true };
@@ -260,17 +228,12 @@ impl Step<'_> {
             return false;
         }
         self.state.leader = Some(id);
-        self.state.node_mut(id).patroni = Patroni::Acquired;
-        true
-    }
-
-    fn prepare(self, id: NodeId) -> bool {
         let sync = self.state.sync;
         let node = self.state.node_mut(id);
-        if node.role != Role::Standby || node.patroni != Patroni::Acquired {
-            return false;
-        }
         (node.names, node.numsync) = sync.names_for(id);
+        if self.model.rules.detach {
+            node.upstream = None;
+        }
         node.patroni = Patroni::Fencing;
         true
     }
@@ -307,10 +270,9 @@ impl Step<'_> {
         let leads = self.state.leader == Some(id);
         let node = self.state.node_mut(id);
         let gives_up = match node.patroni {
-            Patroni::Acquired => node.role == Role::Standby && !leads,
             Patroni::Fencing => true,
             Patroni::Sealed => !leads,
-            Patroni::Idle | Patroni::Leading { .. } => false,
+            Patroni::Idle | Patroni::Acquired | Patroni::Leading { .. } => false,
         };
         if !gives_up {
             return false;
@@ -345,12 +307,7 @@ impl Step<'_> {
         node.patroni = Patroni::Leading { sync, latest: true };
     }
 
-    fn demote(mut self, id: NodeId) -> bool {
-        self.stop(id, Role::Standby);
-        true
-    }
-
-    fn stop(&mut self, id: NodeId, role: Role) {
+    fn stop(&mut self, id: NodeId) {
         for node in &mut self.state.nodes {
             if node.upstream == Some(id) {
                 node.upstream = None;
@@ -358,7 +315,7 @@ impl Step<'_> {
         }
         let node = self.state.node_mut(id);
         *node = Node {
-            role,
+            role: Role::Standby,
             wal: node.wal,
             upstream: None,
             reports: [0; NODES as usize],
