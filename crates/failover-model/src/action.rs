@@ -10,7 +10,10 @@ pub enum Action {
     /// A standby flushes the next record of its upstream and reports it.
     Receive(NodeId),
     /// A stream ends as its upstream sees it: cut off, frozen, or left by its standby.
-    Forget { upstream: NodeId, standby: NodeId },
+    Forget {
+        upstream: NodeId,
+        standby: NodeId,
+    },
     /// A standby follows the leader, and rewinds if its timeline says that it must.
     Follow(NodeId),
     /// A node crashes or is demoted, and is a standby when it is back. Until it does something it may as well be down.

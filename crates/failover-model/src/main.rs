@@ -1,32 +1,96 @@
-use std::time::Instant;
-use failover_model::*;
-use stateright::{Checker, Model, HasDiscoveries};
-fn main() {
-    let mut rules = Rules::ALL;
-    let mut bounds = Bounds { writes: 2, promotions: 2, expiry: true };
-    let mut depth = 0; let mut threads = 1; let mut trace = true;
-    for a in std::env::args().skip(1) {
-        let (k, v) = a.split_once('=').unwrap_or((&a, "0"));
-        let n: usize = v.parse().unwrap();
-        match k {
-            "first" => rules = Rules::FIRST,
-            "rewrite" => rules.rewrite = n > 0, "count" => rules.count = n > 0, "seal" => rules.seal = n > 0, "retake" => rules.retake = n > 0,
-            "settle" => rules.settle = n > 0, "relook" => rules.relook = n > 0, "names" => rules.names = n > 0, "detach" => rules.detach = n > 0, "reclone" => rules.reclone = n > 0,
-            "writes" => bounds.writes = n as u8, "promotions" => bounds.promotions = n as u8, "expiry" => bounds.expiry = n > 0,
-            "depth" => depth = n, "threads" => threads = n, "trace" => trace = n > 0,
-            _ => panic!("{k}"),
+//! Checks the model and prints what it found: state counts, and the shortest way to each violation.
+
+use std::env;
+use std::process::ExitCode;
+
+use failover_model::{Bounds, FailoverModel, Rules};
+use stateright::{Checker, Model};
+
+const USAGE: &str = "\
+usage: failover-model [--first] [--without RULE]... [--steps N] [--writes N] [--promotions N] [--deletion-only] [--availability]
+  --first          the protocol as it was before this model
+  --without RULE   rewrite, count, seal, retake, settle, relook, names, detach or reclone
+  --steps N        how many steps a run has at most (16)
+  --writes N       how many writes it has at most (2)
+  --promotions N   how many promotions it has at most (2)
+  --deletion-only  the leader key goes by deletion only, never by itself
+  --availability   ask in each state whether a primary is possible";
+
+/// What `sysexits.h` calls a usage error.
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let (model, steps) = match parse(env::args().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            eprintln!("{why}\n{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let checker = model.check(steps);
+    println!("{:?}", model.rules);
+    println!("{:?}, at most {steps} steps", model.bounds);
+    println!(
+        "{} states, reached {} times",
+        checker.unique_state_count(),
+        checker.state_count()
+    );
+    let mut failed = false;
+    for property in model
+        .properties()
+        .iter()
+        .filter(|property| property.expectation.discovery_is_failure())
+    {
+        let Some(path) = checker.discovery(property.name) else {
+            continue;
+        };
+        failed = true;
+        println!("\nNot so: {}", property.name);
+        let mut last = None;
+        for (state, action) in path.into_vec() {
+            match last {
+                None => println!("     {state}"),
+                Some(action) => println!("{action:?}\n     {state}"),
+            }
+            last = action;
         }
     }
-    println!("{rules:?} {bounds:?}");
-    let t = Instant::now();
-    let c = FailoverModel { rules, bounds }.checker().threads(threads).target_max_depth(depth).finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
-    let c = c.join();
-    println!("unique {} generated {} depth {} in {:?}; state {} bytes", c.unique_state_count(), c.state_count(), c.max_depth(), t.elapsed(), size_of::<failover_model::state::State>());
-    println!("{}", std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmHWM")).unwrap());
-    for (name, path) in c.discoveries() {
-        println!("VIOLATED: {name}");
-        if trace { for (i, (s, a)) in path.into_vec().into_iter().enumerate() {
-            if let Some(a) = a { println!("{:3} {a:?}", i + 1); } else { println!("{s:?}"); }
-        } }
+    ExitCode::from(u8::from(failed))
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(FailoverModel, usize), String> {
+    let mut model = FailoverModel {
+        rules: Rules::ALL,
+        bounds: Bounds::DEFAULT,
+        availability: false,
+    };
+    let mut steps = 16;
+    while let Some(argument) = arguments.next() {
+        let mut number = || -> Result<u8, String> {
+            let value = arguments.next().ok_or(format!("{argument} wants a number"))?;
+            value
+                .parse()
+                .map_err(|_| format!("{argument}: {value} is no number below 256"))
+        };
+        match argument.as_str() {
+            "--first" => model.rules = Rules::FIRST,
+            "--deletion-only" => model.bounds.expiry = false,
+            "--availability" => model.availability = true,
+            "--steps" => steps = usize::from(number()?),
+            "--writes" => model.bounds.writes = number()?,
+            "--promotions" => model.bounds.promotions = number()?,
+            "--without" => {
+                let name = arguments.next().unwrap_or_default();
+                *model
+                    .rules
+                    .by_name(&name)
+                    .ok_or(format!("there is no rule called '{name}'"))? = false;
+            }
+            other => return Err(format!("what is {other}?")),
+        }
     }
+    if model.bounds.promotions > Bounds::PROMOTIONS_MAX {
+        return Err(format!("--promotions: {} at most", Bounds::PROMOTIONS_MAX));
+    }
+    Ok((model, steps))
 }

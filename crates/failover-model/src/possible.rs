@@ -10,16 +10,24 @@ use crate::step;
 /// More states than this no search has needed.
 const STATES_MAX: usize = 20_000;
 
-/// The groups of this state that must be able to: q + 1 members that are up.
+/// The groups of this state that must be able to: q + 1 members or more, up and connected, and whoever else is with them. A node whose WAL
+/// has forked off isn't up, as far as this goes, before a primary let it rewind.
 pub fn entitled_groups(state: &State) -> impl Iterator<Item = Nodes> {
-    let sync = state.sync;
-    (1u8..8).map(Nodes::from_bits).filter(move |group| group.and(sync.members()).len() > sync.quorum)
+    let forked = |a: NodeId, b: NodeId| state.timelines.conflict(state.node(a).wal, state.node(b).wal);
+    (1u8..8).map(Nodes::from_bits).filter(move |group| {
+        let enough = group.and(state.sync.members()).len() > state.sync.quorum;
+        enough && group.iter().all(|a| group.iter().all(|b| !forked(a, b)))
+    })
 }
 
 /// Whether the group, cut off from everybody else but not from etcd, can reach a state in which one of them leads and can
 /// acknowledge all that it has.
 pub fn possible(model: &FailoverModel, state: &State, group: Nodes) -> bool {
-    let bounds = Bounds { promotions: model.bounds.promotions + 1, expiry: true, ..model.bounds };
+    let bounds = Bounds {
+        promotions: model.bounds.promotions + 1,
+        expiry: true,
+        ..model.bounds
+    };
     let model = FailoverModel { bounds, ..*model };
     let mut start = state.clone();
     cut_off(&mut start, group);
@@ -29,7 +37,10 @@ pub fn possible(model: &FailoverModel, state: &State, group: Nodes) -> bool {
         if group.iter().any(|id| leads(&state, id)) {
             return true;
         }
-        assert!(known.len() < STATES_MAX, "the search for a primary needs a larger bound");
+        assert!(
+            known.len() < STATES_MAX,
+            "the search for a primary needs a larger bound"
+        );
         // What brings a primary nearer is pushed last, to be tried first.
         for action in favourable(group) {
             let mut next = state.clone();
@@ -73,7 +84,10 @@ fn favourable(group: Nodes) -> impl Iterator<Item = Action> {
         Action::Promote,
     ];
     let forget = group.iter().flat_map(move |upstream| {
-        group.iter().filter(move |id| *id != upstream).map(move |standby| Action::Forget { upstream, standby })
+        group
+            .iter()
+            .filter(move |id| *id != upstream)
+            .map(move |standby| Action::Forget { upstream, standby })
     });
     let each = steps.into_iter().flat_map(move |step| group.iter().map(step));
     std::iter::once(Action::Expire).chain(forget).chain(each)

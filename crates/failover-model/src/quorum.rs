@@ -41,7 +41,10 @@ pub fn next_transition(seen: &Replication) -> Option<Transition> {
     let same = |a: &Transition, b: &Transition| std::mem::discriminant(a) == std::mem::discriminant(b);
     // Of several of a kind in a row, Patroni carries out the last.
     let first = list.iter().zip(list.iter().skip(1).map(Some).chain([None]));
-    first.into_iter().find(|(this, next)| next.is_none_or(|next| !same(this, next))).map(|(this, _)| *this)
+    first
+        .into_iter()
+        .find(|(this, next)| next.is_none_or(|next| !same(this, next)))
+        .map(|(this, _)| *this)
 }
 
 /// Patroni's `QuorumError`.
@@ -129,8 +132,14 @@ impl Resolver {
         if self.names != self.voters && self.voters.contains_all(self.names) {
             let gone = self.voters.minus(self.names.or(self.active));
             if !gone.is_empty() {
-                let quorum = (self.voters.len() - gone.len()).checked_sub(self.numsync).ok_or(Broken)?;
-                self.write(quorum, self.voters.minus(gone), self.names.minus(self.active).is_empty())?;
+                let quorum = (self.voters.len() - gone.len())
+                    .checked_sub(self.numsync)
+                    .ok_or(Broken)?;
+                self.write(
+                    quorum,
+                    self.voters.minus(gone),
+                    self.names.minus(self.active).is_empty(),
+                )?;
             }
             let add = self.voters.and(self.active).minus(self.names);
             if !add.is_empty() {
@@ -191,7 +200,11 @@ impl Resolver {
         let numsync = self.numsync.checked_sub(gone.len()).ok_or(Broken)?;
         let (names, voters) = (self.names.minus(gone), self.voters.minus(gone));
         let decrease = numsync.saturating_sub(WANTED.min(names.len()));
-        let quorum = if decrease > 0 { decrease.min(voters.len() - 1) } else { 0 };
+        let quorum = if decrease > 0 {
+            decrease.min(voters.len() - 1)
+        } else {
+            0
+        };
         self.write(quorum, voters, false)?;
         self.set_names(numsync, names)
     }
@@ -204,7 +217,11 @@ impl Resolver {
         let wanted = WANTED.min(self.names.or(new).len());
         if wanted > self.numsync {
             let add = if self.names.is_empty() { new } else { new.first() };
-            let more = if self.names.is_empty() { wanted - self.numsync } else { add.len() };
+            let more = if self.names.is_empty() {
+                wanted - self.numsync
+            } else {
+                add.len()
+            };
             self.set_names(self.numsync + more, self.names.or(add))?;
             let voters = self.voters.or(add);
             self.write(voters.len() - wanted, voters, true)?;
@@ -227,7 +244,11 @@ impl Resolver {
         if self.numsync > wanted {
             let less = self.numsync - wanted;
             if self.quorum + less < self.voters.len() {
-                self.write(self.voters.len() - self.numsync + less, self.voters, WANTED > self.confirmed)?;
+                self.write(
+                    self.voters.len() - self.numsync + less,
+                    self.voters,
+                    WANTED > self.confirmed,
+                )?;
             }
             return self.set_names(wanted, self.names);
         }
@@ -268,6 +289,10 @@ impl Resolver {
     }
 
     fn push_sync(&mut self) {
-        self.transitions.push(Transition::Sync(Sync { leader: self.leader, voters: self.voters, quorum: self.quorum }));
+        self.transitions.push(Transition::Sync(Sync {
+            leader: self.leader,
+            voters: self.voters,
+            quorum: self.quorum,
+        }));
     }
 }

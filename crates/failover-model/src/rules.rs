@@ -40,5 +40,28 @@ impl Rules {
     };
 
     /// The protocol as it was before this model was made.
-    pub const FIRST: Self = Self { settle: false, relook: false, names: false, detach: false, reclone: false, ..Self::ALL };
+    pub const FIRST: Self = Self {
+        settle: false,
+        relook: false,
+        names: false,
+        detach: false,
+        reclone: false,
+        ..Self::ALL
+    };
+
+    /// A rule by its field's name.
+    pub fn by_name(&mut self, name: &str) -> Option<&mut bool> {
+        Some(match name {
+            "rewrite" => &mut self.rewrite,
+            "count" => &mut self.count,
+            "seal" => &mut self.seal,
+            "retake" => &mut self.retake,
+            "settle" => &mut self.settle,
+            "relook" => &mut self.relook,
+            "names" => &mut self.names,
+            "detach" => &mut self.detach,
+            "reclone" => &mut self.reclone,
+            _ => return None,
+        })
+    }
 }

@@ -74,20 +74,8 @@ impl Nodes {
 
 impl fmt::Debug for Nodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(|node| format_args_of(node))).finish()
-    }
-}
-
-fn format_args_of(node: NodeId) -> NodeName {
-    NodeName(node)
-}
-
-/// A node's name, for people.
-pub struct NodeName(pub NodeId);
-
-impl fmt::Debug for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAMES[usize::from(self.0)])
+        let names: Vec<&str> = self.iter().map(|node| NAMES[usize::from(node)]).collect();
+        write!(f, "{{{}}}", names.join(", "))
     }
 }
 
@@ -108,7 +96,11 @@ impl Sync {
     pub fn names_for(self, node: NodeId) -> (Nodes, u8) {
         let members = self.members();
         let waits = members.len().saturating_sub(self.quorum + 1);
-        if members.has(node) { (members.without(node), waits) } else { (members, waits + 1) }
+        if members.has(node) {
+            (members.without(node), waits)
+        } else {
+            (members, waits + 1)
+        }
     }
 
     /// How many other members the fence of this node needs.
@@ -131,7 +123,10 @@ pub enum Patroni {
     Acquired,
     /// A primary that found itself leader and renewed its lease. It works with `/sync` as read, and its next compare-and-set
     /// succeeds if that is still the latest revision.
-    Leading { sync: Sync, latest: bool },
+    Leading {
+        sync: Sync,
+        latest: bool,
+    },
     /// A candidate whose `synchronous_standby_names` are set and whose fence is at work.
     Fencing,
     /// A candidate whose fence let it through, and that will promote.
@@ -197,7 +192,11 @@ impl State {
         Self {
             nodes: [node(0), node(1), node(2)],
             leader: Some(0),
-            sync: Sync { leader: 0, voters: Nodes::of(&[1, 2]), quorum: 1 },
+            sync: Sync {
+                leader: 0,
+                voters: Nodes::of(&[1, 2]),
+                quorum: 1,
+            },
             history: 0,
             timelines: Timelines::default(),
             acknowledged: Position::default(),
@@ -215,10 +214,21 @@ impl State {
         &mut self.nodes[usize::from(id)]
     }
 
+    /// A WAL's end as timeline, number and records; timelines of one number differ by a prime.
+    pub(crate) fn place(&self, at: Position) -> String {
+        let number = self.timelines.number(at.timeline);
+        let twins = (0..at.timeline)
+            .filter(|other| self.timelines.number(*other) == number)
+            .count();
+        format!("{}{}/{}", number + 1, "'".repeat(twins), at.records)
+    }
+
     /// Tells clients at once what may be told. A later promise would be about no more, so nothing is missed by never waiting.
     pub fn acknowledge(&mut self) {
         for id in 0..NODES {
-            let Some(position) = self.acknowledgeable(id) else { continue };
+            let Some(position) = self.acknowledgeable(id) else {
+                continue;
+            };
             // A promotion's own record is no client's write.
             let written = position.timeline == 0 || position.records > self.timelines.start(position.timeline);
             if written && !self.timelines.contains(self.acknowledged, position) {
@@ -241,7 +251,10 @@ impl State {
             let report = *reports.iter().rev().nth(usize::from(node.numsync) - 1)?;
             records = report.checked_sub(1)?.min(records);
         }
-        let position = Position { timeline: node.wal.timeline, records };
+        let position = Position {
+            timeline: node.wal.timeline,
+            records,
+        };
         (records >= self.timelines.start(node.wal.timeline)).then_some(position)
     }
 }

@@ -89,7 +89,9 @@ impl Step<'_> {
         }
         self.state.garbled |= garbled;
         // A primary may act on a report from before this; nobody else has any use for it.
-        let left = standby.upstream.filter(|left| self.state.node(*left).role == Role::Standby);
+        let left = standby
+            .upstream
+            .filter(|left| self.state.node(*left).role == Role::Standby);
         if let Some(left) = left {
             self.state.node_mut(left).reports[usize::from(id)] = 0;
         }
@@ -132,7 +134,11 @@ impl Step<'_> {
         }
         // Someone else's key says to demote at once; a missing one is to be taken back.
         let newer = self.state.history > self.state.timelines.number(node.wal.timeline);
-        let refused = if self.model.rules.retake { !node.promotion_known } else { newer };
+        let refused = if self.model.rules.retake {
+            !node.promotion_known
+        } else {
+            newer
+        };
         if self.state.leader.is_some() || refused {
             return self.crash(id);
         }
@@ -172,15 +178,25 @@ impl Step<'_> {
 
     fn resolve(mut self, id: NodeId) -> bool {
         let node = self.state.node(id);
-        let Patroni::Leading { sync, latest } = node.patroni else { return false };
+        let Patroni::Leading { sync, latest } = node.patroni else {
+            return false;
+        };
         let active = (0..NODES).filter(|standby| node.reports[usize::from(*standby)] > 0);
         let active = active.fold(Nodes::NONE, Nodes::with);
-        let settled = active.iter().filter(|standby| node.reports[usize::from(*standby)] > node.settled_at);
+        let settled = active
+            .iter()
+            .filter(|standby| node.reports[usize::from(*standby)] > node.settled_at);
         let settled = settled.fold(Nodes::NONE, Nodes::with);
         let ready = node.ready.or(settled.and(node.names));
         let confirmed = ready.and(active).len();
-        let replication =
-            Replication { me: id, sync, names: node.names, numsync: node.numsync, confirmed, active };
+        let replication = Replication {
+            me: id,
+            sync,
+            names: node.names,
+            numsync: node.numsync,
+            confirmed,
+            active,
+        };
         let node = self.state.node_mut(id);
         node.ready = ready;
         match next_transition(&replication) {
@@ -196,7 +212,10 @@ impl Step<'_> {
                 if early || !latest {
                     node.patroni = Patroni::Idle;
                 } else {
-                    node.patroni = Patroni::Leading { sync: new, latest: true };
+                    node.patroni = Patroni::Leading {
+                        sync: new,
+                        latest: true,
+                    };
                     self.state.sync = new;
                     self.new_sync_revision(Some(id));
                 }
@@ -242,7 +261,12 @@ impl Step<'_> {
         let rules = self.model.rules;
         let sync = self.state.sync;
         let node = self.state.node(id);
-        let pending = self.state.nodes.iter().filter(|node| node.patroni == Patroni::Sealed).count();
+        let pending = self
+            .state
+            .nodes
+            .iter()
+            .filter(|node| node.patroni == Patroni::Sealed)
+            .count();
         let counts = |member: &NodeId| {
             let member = self.state.node(*member);
             member.role == Role::Standby && member.upstream == Some(id) && member.wal.records <= node.wal.records

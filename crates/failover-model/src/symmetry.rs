@@ -45,20 +45,33 @@ impl Renamed {
                 names: rename(node.names, order),
                 ready: rename(node.ready, order),
                 patroni: match node.patroni {
-                    Patroni::Leading { sync, latest } => Patroni::Leading { sync: rename_sync(sync, order), latest },
+                    Patroni::Leading { sync, latest } => Patroni::Leading {
+                        sync: rename_sync(sync, order),
+                        latest,
+                    },
                     other => other,
                 },
                 ..*node
             };
         }
-        Self { nodes, leader: state.leader.map(name), sync: rename_sync(state.sync, order) }
+        Self {
+            nodes,
+            leader: state.leader.map(name),
+            sync: rename_sync(state.sync, order),
+        }
     }
 }
 
 fn rename(nodes: Nodes, order: [NodeId; NODES as usize]) -> Nodes {
-    nodes.iter().fold(Nodes::NONE, |set, id| set.with(order[usize::from(id)]))
+    nodes
+        .iter()
+        .fold(Nodes::NONE, |set, id| set.with(order[usize::from(id)]))
 }
 
 fn rename_sync(sync: Sync, order: [NodeId; NODES as usize]) -> Sync {
-    Sync { leader: order[usize::from(sync.leader)], voters: rename(sync.voters, order), quorum: sync.quorum }
+    Sync {
+        leader: order[usize::from(sync.leader)],
+        voters: rename(sync.voters, order),
+        quorum: sync.quorum,
+    }
 }

@@ -30,7 +30,10 @@ pub struct Timelines {
 
 impl Default for Timelines {
     fn default() -> Self {
-        Self { all: [Timeline::default(); TIMELINES_MAX], count: 1 }
+        Self {
+            all: [Timeline::default(); TIMELINES_MAX],
+            count: 1,
+        }
     }
 }
 
@@ -56,10 +59,16 @@ impl Timelines {
     /// Promotes what holds `from`: a new timeline, with one record that says so.
     pub fn promote(&mut self, from: Position) -> Position {
         let timeline = self.count;
-        self.all[usize::from(timeline)] =
-            Timeline { parent: from.timeline, fork: from.records, number: self.number(from.timeline) + 1 };
+        self.all[usize::from(timeline)] = Timeline {
+            parent: from.timeline,
+            fork: from.records,
+            number: self.number(from.timeline) + 1,
+        };
         self.count += 1;
-        Position { timeline, records: from.records + 1 }
+        Position {
+            timeline,
+            records: from.records + 1,
+        }
     }
 
     /// Whether everything in `a` is in `b`.
@@ -72,7 +81,10 @@ impl Timelines {
             if b.timeline == 0 {
                 return false;
             }
-            b = Position { timeline: self.get(b.timeline).parent, records: self.get(b.timeline).fork };
+            b = Position {
+                timeline: self.get(b.timeline).parent,
+                records: self.get(b.timeline).fork,
+            };
         }
     }
 
@@ -97,7 +109,10 @@ impl Timelines {
         let number = self.number(a.timeline);
         let mut b = b;
         while self.number(b.timeline) > number {
-            b = Position { timeline: self.get(b.timeline).parent, records: self.get(b.timeline).fork };
+            b = Position {
+                timeline: self.get(b.timeline).parent,
+                records: self.get(b.timeline).fork,
+            };
         }
         self.number(b.timeline) == number && a.records <= b.records
     }
