@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let _telemetry = shop_telemetry::init(KIND);
     let instance = shop_net::instance::name(config.instance.as_deref(), KIND).await;
     shop_telemetry::set_instance(&instance);
-    raise_open_files_limit();
+    shop_net::listen::raise_open_files_limit();
 
     let public = match &config.gateway_socket {
         Some(path) => shop_net::handover::follow(path.clone()),
@@ -63,19 +63,4 @@ fn load_routes(config: &Config) -> anyhow::Result<RouteTable> {
     };
     let text = std::fs::read_to_string(path).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
     RouteTable::parse(&text).with_context(|| format!("ROUTES_FILE {}", path.display()))
-}
-
-/// Every connection is an open file. What can't be raised is met later as an error at accept, which is survived.
-fn raise_open_files_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        );
-    }
 }

@@ -11,7 +11,7 @@ use edge::admin::{self, AdminState};
 use edge::config::Config;
 use edge::server::{self, Limits};
 use shop_net::listen::ListenSource;
-use shop_net::{handover, instance};
+use shop_net::{handover, instance, listen};
 use shop_telemetry::startup;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
+    listen::raise_open_files_limit();
     let instance = instance::name(config.instance.as_deref(), "edge").await;
     shop_telemetry::set_instance(&instance);
     let access_log = AccessLog::start(&instance).context("the access log can't be started")?;
