@@ -12,6 +12,8 @@ use shop_telemetry::startup;
 use tracing::info;
 
 const KIND: &str = "balancer";
+/// Long enough for a phone in a tunnel.
+const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -39,6 +41,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         workers: config.workers,
         in_flight_max: config.in_flight_max,
         connections_max: config.connections_max,
+        client_stall_max: CLIENT_STALL_MAX,
         drain_notice: Duration::from_millis(config.drain_notice_ms),
         drain_deadline: Duration::from_millis(config.drain_deadline_ms),
         access_log: tracing::enabled!(target: "access", tracing::Level::INFO),
