@@ -21,7 +21,7 @@ use crate::exchange::Exchange;
 use crate::headers::{Failover, SERVED_BY};
 use crate::refusal::Refusal;
 use crate::service::Service;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, is_own_fault};
 use crate::worker::Worker;
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
@@ -233,6 +233,9 @@ impl Order<'_> {
         }
     }
 
+        if is_own_fault(error) {
+            return;
+        }
     fn note_ejection(&self, backend: &Backend, was_ejected: bool) {
         if was_ejected {
             warn!(service = %self.service.name, backend = %backend.name(), "Backend taken out for failing");
