@@ -161,6 +161,10 @@ pub(crate) fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
         service = "inventory"
         class = "checkout"
         [[route]]
+        prefix = "/api/orders"
+        service = "inventory"
+        keyed = true
+        [[route]]
         prefix = "/small"
         service = "inventory"
         body_bytes_max = 10
@@ -182,11 +186,11 @@ pub(crate) fn limits() -> Limits {
         workers: 2,
         in_flight_max: 256,
         connections_max: 256,
+        client_stall_max: Duration::from_secs(10),
         drain_notice: Duration::from_millis(300),
         drain_deadline: Duration::from_secs(5),
         access_log: false,
     }
-        client_stall_max: Duration::from_secs(10),
 }
 
 fn free_socket() -> (ListenSource, SocketAddr) {
@@ -250,10 +254,6 @@ pub(crate) async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
     .await;
 }
 
-/// Polls a condition with a deadline.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let polling = async {
-        while !condition().await {
 /// The sum of a metric's values whose line contains this text.
 pub(crate) async fn metric(admin: SocketAddr, text: &str) -> u64 {
     let metrics = get(admin, "/metrics").await;
@@ -271,6 +271,10 @@ pub(crate) async fn metric(admin: SocketAddr, text: &str) -> u64 {
         .sum()
 }
 
+/// Polls a condition with a deadline.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let polling = async {
+        while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
