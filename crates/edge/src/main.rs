@@ -39,7 +39,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let instance = instance::name(config.instance.as_deref(), "edge").await;
     shop_telemetry::set_instance(&instance);
     let access_log = AccessLog::start(&instance).context("the access log can't be started")?;
-    let app = edge::build(config, instance, access_log)
+    let app = edge::build(config, instance, access_log.clone())
         .await
         .with_context(|| format!("the cache in {} can't be opened", config.cache_dir.display()))?;
 
@@ -101,7 +101,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     ready.store(false, Ordering::Relaxed);
     shutdown.cancel();
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
-    anyhow::ensure!(joined.await?, "a serving thread panicked");
+    let is_whole = joined.await?;
+    access_log.flush();
+    anyhow::ensure!(is_whole, "a serving thread panicked");
     tracing::info!("Drained");
     Ok(())
 }
