@@ -22,6 +22,8 @@ pub static PAYMENTS: Migrator = sqlx::migrate!("../../migrations/payments");
 
 /// A migration waits this long for a table's lock. A longer wait would queue all customers behind it.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '2s'";
+/// For the lock that keeps two processes apart, which is in no customer's way; the statement's time-out bounds it.
+const NO_LOCK_TIMEOUT: &str = "set lock_timeout = 0";
 /// A migration may work longer than a customer's statement may.
 const STATEMENT_TIMEOUT: &str = "set statement_timeout = '10min'";
 /// How often a migration is tried again that didn't get its locks in time, or lost its connection.
@@ -121,17 +123,23 @@ async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<St
     let mut connection = cluster.write().await.map_err(Failure::NoConnection)?;
     let failed = |error: sqlx::Error| Failure::Migration(MigrateError::Execute(error));
     connection.execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
-    // Before the time-out for locks: a second process waits for as long as the first one's migrations take. `run` takes
-    // this lock too, and has it at once then.
+    // A second process waits for as long as the first one's migrations take. `run` takes this lock too, and has it at
+    // once then.
+    connection.execute(NO_LOCK_TIMEOUT).await.map_err(failed)?;
     connection.lock().await.map_err(Failure::Migration)?;
-    connection.execute(LOCK_TIMEOUT).await.map_err(failed)?;
-    let before = applied(&mut connection).await.map_err(failed)?;
-    let migrated = migrations.run(&mut *connection).await;
-    // The lock, if this try had it, belongs to the connection, and a second process may wait for it.
+    let migrated = migrate_locked(&mut connection, migrations).await;
+    // The lock belongs to the connection, and whoever comes next, this process or another, may have another one.
     let unlocked = connection.execute("select pg_advisory_unlock_all()").await;
-    migrated.map_err(Failure::Migration)?;
+    let applied = migrated.map_err(Failure::Migration)?;
     unlocked.map_err(failed)?;
-    let after = applied(&mut connection).await.map_err(failed)?;
+    Ok(applied)
+}
+
+async fn migrate_locked(connection: &mut PgConnection, migrations: &Migrator) -> Result<Vec<String>, MigrateError> {
+    connection.execute(LOCK_TIMEOUT).await?;
+    let before = applied(connection).await?;
+    migrations.run(&mut *connection).await?;
+    let after = applied(connection).await?;
     Ok(after.into_iter().filter(|name| !before.contains(name)).collect())
 }
 
