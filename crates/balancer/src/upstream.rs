@@ -158,7 +158,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_too_old_for_one_request_is_kept_for_the_next() {
-        let taken = LocalSet::new().run_until(async {
+        let local = LocalSet::new();
+        let taken = local.run_until(async {
             let (ours, _theirs) = tokio::io::duplex(1024);
             let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.expect("a connection");
             tokio::task::spawn_local(connection);
