@@ -31,7 +31,19 @@ pub(crate) enum BodyError {
     TooSlow,
 }
 
-/// What was wrong with a client's body. hyper reports only that sending failed; here is why.
+/// How far a client's body has come. hyper reports only that sending failed or took too long; here is whose doing it
+/// was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// All that has come was passed on: it is the backend's turn.
+    AwaitsBackend,
+    /// The backend would take more than the client has sent.
+    AwaitsClient,
+    /// It ended early.
+    Failed(BodyFault),
+}
+
+/// What was wrong with a client's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
     TooLarge,
@@ -90,30 +102,32 @@ pub(crate) struct StreamingBody {
     incoming: Incoming,
     bytes_left: u64,
     idle: IdleTimer,
-    fault: Rc<Cell<Option<BodyFault>>>,
+    upload: Rc<Cell<Upload>>,
 }
 
 impl StreamingBody {
-    pub(crate) fn new(incoming: Incoming, bytes_max: u64, fault: Rc<Cell<Option<BodyFault>>>) -> Self {
+    pub(crate) fn new(incoming: Incoming, bytes_max: u64, upload: Rc<Cell<Upload>>) -> Self {
         Self {
             incoming,
             bytes_left: bytes_max,
             idle: IdleTimer::new(REQUEST_IDLE_MAX),
-            fault,
+            upload,
         }
     }
 
     fn fail(&self, fault: BodyFault, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.fault.set(Some(fault));
+        self.upload.set(Upload::Failed(fault));
         Poll::Ready(Some(Err(error)))
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            self.upload.set(Upload::AwaitsClient);
             ready!(self.idle.poll_waiting(cx));
             return self.fail(BodyFault::TooSlow, BodyError::TooSlow);
         };
         self.idle.progressed();
+        self.upload.set(Upload::AwaitsBackend);
         match frame {
             None => Poll::Ready(None),
             Some(Err(error)) => self.fail(BodyFault::Broken, BodyError::Connection(error)),

@@ -16,18 +16,21 @@ use hyper::body::Incoming;
 use tracing::{info, warn};
 
 use crate::backend::{Backend, FailureKind, Health};
-use crate::body::{BodyFault, RequestBody};
+use crate::body::{BodyFault, RequestBody, Upload};
 use crate::exchange::Exchange;
 use crate::headers::{Failover, SERVED_BY};
 use crate::refusal::Refusal;
 use crate::service::Service;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, is_own_fault};
 use crate::worker::Worker;
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
 const TRIES_MAX: usize = 3;
 /// After this a request that may be sent twice is given up on one backend, if another is there to ask.
 const TRY_PATIENCE: Duration = Duration::from_secs(2);
+/// The same for what may be sent twice by its key. A checkout answers after 7 s at the latest, with 202 if need be:
+/// until then it may be waiting for a payment or a database, and the backend is sound.
+const TRY_PATIENCE_KEYED: Duration = Duration::from_secs(8);
 /// What must not be sent twice goes over pooled connections only if they were used this recently: the others may just
 /// be closing.
 const IDLE_MAX_UNREPEATABLE: Duration = Duration::from_secs(1);
@@ -39,8 +42,8 @@ pub(crate) struct Order<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service: &'a Arc<Service>,
     pub(crate) deadline: Instant,
-    /// Set by a streaming body that fails on the client's side.
-    pub(crate) fault: Rc<Cell<Option<BodyFault>>>,
+    /// How far the client's body has come.
+    pub(crate) upload: Rc<Cell<Upload>>,
 }
 
 /// A backend's answer, its body still to be read over the leased connection.
@@ -103,7 +106,7 @@ impl Order<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            if let Some(fault) = self.fault.get() {
+            if let Upload::Failed(fault) = self.upload.get() {
                 return Err(match fault {
                     BodyFault::TooLarge => Refusal::BodyTooLarge {
                         bytes_max: self.bytes_max(exchange),
@@ -140,6 +143,8 @@ impl Order<'_> {
                     self.note_ejection(&backend, backend.failed(FailureKind::Timeout));
                     ("slow", Refusal::AnswerTooLate)
                 }
+                // Who takes its time is the client: no other backend would have an answer yet.
+                Failed::TooLate if self.upload.get() == Upload::AwaitsClient => return Err(Refusal::BodyTooSlow),
                 Failed::TooLate => {
                     self.note_ejection(&backend, backend.failed(FailureKind::Timeout));
                     return Err(Refusal::AnswerTooLate);
@@ -183,9 +188,14 @@ impl Order<'_> {
             return Err(Failed::Unsent { request, is_reused });
         };
         let began = Instant::now();
+        let patience = if request.method().is_safe() {
+            TRY_PATIENCE
+        } else {
+            TRY_PATIENCE_KEYED
+        };
         let mut sending = pin!(sender.try_send_request(request));
         let impatient_at = if is_repeatable {
-            self.deadline.min(began + TRY_PATIENCE)
+            self.deadline.min(began + patience)
         } else {
             self.deadline
         };
@@ -223,6 +233,9 @@ impl Order<'_> {
     }
 
     fn unreachable(&self, backend: &Backend, error: &io::Error) {
+        if is_own_fault(error) {
+            return;
+        }
         self.note_ejection(backend, backend.failed(FailureKind::Connect));
         let is_certain = matches!(
             error.kind(),

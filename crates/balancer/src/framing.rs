@@ -1,8 +1,9 @@
 //! Watches the raw bytes of a client's connection for requests whose length can be read in two ways.
 //!
 //! hyper resolves `Content-Length` together with `Transfer-Encoding` by the rule of RFC 9112 and drops the former, so
-//! nobody behind it can see that both were there. They are a tool of request smuggling, and are refused here. A second
-//! duty falls off: a request head that starts but doesn't end in time ends the connection.
+//! nobody behind it can see that both were there. They are a tool of request smuggling, and are refused here. Two other
+//! duties fall off: a request head that doesn't end in time ends the connection, and so does a client that hardly takes
+//! what it is sent.
 
 use std::cell::Cell;
 use std::io;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+use crate::patience::Patience;
 
 /// Longest start of a line that is kept when a head arrives in pieces: a name and a length fit easily.
 const LINE_BYTES_KEPT: usize = 96;
@@ -27,6 +30,8 @@ struct FramingScan {
     partial: Vec<u8>,
     partial_is_cut: bool,
     seen_request_line: bool,
+    /// Whether the first head has ended.
+    has_begun: bool,
     has_length: bool,
     has_encoding: bool,
     length: u64,
@@ -48,6 +53,7 @@ impl FramingScan {
             partial: Vec::new(),
             partial_is_cut: false,
             seen_request_line: false,
+            has_begun: false,
             has_length: false,
             has_encoding: false,
             length: 0,
@@ -131,6 +137,7 @@ impl FramingScan {
         } else {
             State::Head
         };
+        self.has_begun = true;
         self.seen_request_line = false;
         self.has_length = false;
         self.has_encoding = false;
@@ -149,12 +156,13 @@ pub(crate) struct WatchedStream {
     scan: FramingScan,
     is_ambiguous: Rc<Cell<bool>>,
     head_deadline: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl WatchedStream {
     /// The cell is set once a request of ambiguous length was seen; it is never cleared, since nothing that follows
-    /// on the connection can be trusted.
-    pub(crate) fn new(stream: TcpStream) -> (Self, Rc<Cell<bool>>) {
+    /// on the connection can be trusted. A client may keep its answers waiting for as long as `stall_max`.
+    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> (Self, Rc<Cell<bool>>) {
         let is_ambiguous = Rc::new(Cell::new(false));
         let scan = FramingScan::new();
         (
@@ -163,9 +171,15 @@ impl WatchedStream {
                 scan,
                 is_ambiguous: is_ambiguous.clone(),
                 head_deadline: None,
+                patience: Patience::new(stall_max),
             },
             is_ambiguous,
         )
+    }
+
+    /// The first request has to come soon, too: a connection that asks nothing is in the way of others.
+    pub(crate) fn expect_request(&mut self) {
+        self.head_deadline = Some(Box::pin(tokio::time::sleep(HEAD_DEADLINE)));
     }
 
     fn after_read(&mut self, bytes: &[u8]) {
@@ -173,10 +187,11 @@ impl WatchedStream {
         if self.scan.is_ambiguous {
             self.is_ambiguous.set(true);
         }
-        if !self.scan.is_within_head() {
+        if self.scan.is_within_head() {
+            self.head_deadline
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_DEADLINE)));
+        } else if self.scan.has_begun {
             self.head_deadline = None;
-        } else if self.head_deadline.is_none() {
-            self.head_deadline = Some(Box::pin(tokio::time::sleep(HEAD_DEADLINE)));
         }
     }
 }
@@ -200,7 +215,8 @@ impl AsyncRead for WatchedStream {
 
 impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.patience.after_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -208,7 +224,8 @@ impl AsyncWrite for WatchedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.patience.after_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -226,7 +243,47 @@ impl AsyncWrite for WatchedStream {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    const STALL_MAX: Duration = Duration::from_secs(30);
+
+    /// A watched connection, and the client's end of it.
+    async fn connection() -> (WatchedStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (watched, _) = WatchedStream::new(accepted.expect("accepted").0, STALL_MAX);
+        (watched, client.expect("connected"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut watched, _client) = connection().await;
+        let began = tokio::time::Instant::now();
+        let chunk = vec![0; 64 * 1024];
+        let error = loop {
+            if let Err(error) = watched.write_all(&chunk).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= STALL_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_request_that_never_comes_is_given_up_where_it_is_expected() {
+        let (mut watched, mut client) = connection().await;
+        watched.expect_request();
+        // Empty lines are allowed before a request, and are none.
+        client.write_all(b"\r\n").await.expect("sent");
+        let mut buffer = [0; 64];
+        assert_eq!(watched.read(&mut buffer).await.expect("an empty line"), 2);
+        let error = watched.read(&mut buffer).await.expect_err("nothing came");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 
     /// Scans the bytes in pieces of every size, which must make no difference.
     fn is_ambiguous(bytes: &[u8]) -> bool {

@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::backend::{Backend, Health};
 use crate::service::Service;
+use crate::upstream::is_own_fault;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -45,7 +46,9 @@ async fn check_forever(service: Arc<Service>, backend: Arc<Backend>) {
     let mut late = 0;
     loop {
         ticks.tick().await;
-        let mut found = check(&backend).await;
+        let Some(mut found) = check(&backend).await else {
+            continue;
+        };
         if found == Health::Slow {
             late += 1;
             let before = backend.health();
@@ -69,15 +72,18 @@ async fn check_forever(service: Arc<Service>, backend: Arc<Backend>) {
     }
 }
 
-async fn check(backend: &Backend) -> Health {
-    let Ok(Ok(stream)) = timeout(DEADLINE, TcpStream::connect(backend.address)).await else {
-        return Health::Down;
+/// None where this process could not even ask.
+async fn check(backend: &Backend) -> Option<Health> {
+    let stream = match timeout(DEADLINE, TcpStream::connect(backend.address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if is_own_fault(&error) => return None,
+        Ok(Err(_)) | Err(_) => return Some(Health::Down),
     };
-    match timeout(DEADLINE, ask(stream)).await {
+    Some(match timeout(DEADLINE, ask(stream)).await {
         Err(_) => Health::Slow,
         Ok(Ok(true)) => Health::Up,
         Ok(_) => Health::Down,
-    }
+    })
 }
 
 /// Reads no more than the status line: that is all the answer there is.
@@ -94,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    async fn health_of_answer(answer: Option<&'static [u8]>) -> Health {
+    async fn health_of_answer(answer: Option<&'static [u8]>) -> Option<Health> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let backend = Backend::new(0, listener.local_addr().expect("an address"));
         let answering = tokio::spawn(async move {
@@ -113,20 +119,26 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_decides() {
-        assert_eq!(health_of_answer(Some(b"HTTP/1.1 200 OK\r\n\r\n")).await, Health::Up);
+        assert_eq!(
+            health_of_answer(Some(b"HTTP/1.1 200 OK\r\n\r\n")).await,
+            Some(Health::Up)
+        );
         assert_eq!(
             health_of_answer(Some(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")).await,
-            Health::Down
+            Some(Health::Down)
         );
-        assert_eq!(health_of_answer(Some(b"nonsense, but long enough")).await, Health::Down);
+        assert_eq!(
+            health_of_answer(Some(b"nonsense, but long enough")).await,
+            Some(Health::Down)
+        );
     }
 
     #[tokio::test]
     async fn silence_is_slow_and_a_refused_connection_is_down() {
-        assert_eq!(health_of_answer(None).await, Health::Slow);
+        assert_eq!(health_of_answer(None).await, Some(Health::Slow));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        assert_eq!(check(&Backend::new(0, address)).await, Health::Down);
+        assert_eq!(check(&Backend::new(0, address)).await, Some(Health::Down));
     }
 }

@@ -17,6 +17,7 @@ mod headers;
 mod health;
 mod identity;
 mod path;
+mod patience;
 mod proxy;
 mod refusal;
 pub mod routes;
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) log: AccessLog,
     pub(crate) connections: AtomicU32,
     pub(crate) connections_max: u32,
+    pub(crate) client_stall_max: Duration,
     /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
     handed_over: Option<ListenSource>,
     /// From here on no new customers, and every answer asks its client to close.
@@ -124,6 +126,8 @@ pub struct Limits {
     pub in_flight_max: u32,
     /// Open client connections.
     pub connections_max: u32,
+    /// How long a client may make this process wait until it takes the next part of its answer.
+    pub client_stall_max: Duration,
     /// From the beginning of draining until idle connections are closed.
     pub drain_notice: Duration,
     /// From the beginning of draining until running requests are cut.
@@ -163,6 +167,7 @@ impl Balancer {
             log,
             connections: AtomicU32::new(0),
             connections_max: limits.connections_max,
+            client_stall_max: limits.client_stall_max,
             handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),

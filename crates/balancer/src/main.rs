@@ -12,6 +12,8 @@ use shop_telemetry::startup;
 use tracing::info;
 
 const KIND: &str = "balancer";
+/// Long enough for a phone in a tunnel.
+const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -23,7 +25,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let _telemetry = shop_telemetry::init(KIND);
     let instance = shop_net::instance::name(config.instance.as_deref(), KIND).await;
     shop_telemetry::set_instance(&instance);
-    raise_open_files_limit();
+    shop_net::listen::raise_open_files_limit();
 
     let public = match &config.gateway_socket {
         Some(path) => shop_net::handover::follow(path.clone()),
@@ -39,6 +41,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         workers: config.workers,
         in_flight_max: config.in_flight_max,
         connections_max: config.connections_max,
+        client_stall_max: CLIENT_STALL_MAX,
         drain_notice: Duration::from_millis(config.drain_notice_ms),
         drain_deadline: Duration::from_millis(config.drain_deadline_ms),
         access_log: tracing::enabled!(target: "access", tracing::Level::INFO),
@@ -63,19 +66,4 @@ fn load_routes(config: &Config) -> anyhow::Result<RouteTable> {
     };
     let text = std::fs::read_to_string(path).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
     RouteTable::parse(&text).with_context(|| format!("ROUTES_FILE {}", path.display()))
-}
-
-/// Every connection is an open file. What can't be raised is met later as an error at accept, which is survived.
-fn raise_open_files_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        );
-    }
 }

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::Side;
-use crate::body::{RequestBody, ResponseBody, StreamingBody};
+use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
 use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order, Repeatable};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
@@ -119,14 +119,14 @@ async fn pass_on(
     );
     shared.budget.deposit();
 
-    let fault = Rc::new(Cell::new(None));
-    let is_repeatable = parts.method.is_safe() || parts.headers.contains_key(IDEMPOTENCY_KEY);
+    let upload = Rc::new(Cell::new(Upload::AwaitsBackend));
+    let is_repeatable = parts.method.is_safe() || (route.keyed && parts.headers.contains_key(IDEMPOTENCY_KEY));
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else if is_repeatable && body.size_hint().exact().is_some_and(|bytes| bytes <= KEPT_BYTES_MAX) {
         RequestBody::Kept(keep(body).await?)
     } else {
-        RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, fault.clone()))
+        RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
     headers::forward_request(
         &mut parts.headers,
@@ -144,7 +144,7 @@ async fn pass_on(
         worker,
         service,
         deadline: exchange.started + route.deadline,
-        fault,
+        upload,
     };
     order.send(exchange, request, failovers).await
 }

@@ -35,6 +35,8 @@ pub struct Route {
     pub deadline: Duration,
     /// Its place in the order of shedding.
     pub class: Class,
+    /// Whether its service does what carries one `Idempotency-Key` only once.
+    pub keyed: bool,
 }
 
 /// A service, and the names and ports under which DNS knows its instances.
@@ -106,6 +108,8 @@ struct FileRoute {
     deadline_ms: Option<u64>,
     #[serde(default)]
     class: Class,
+    #[serde(default)]
+    keyed: bool,
 }
 
 impl RouteTable {
@@ -143,6 +147,7 @@ impl RouteTable {
                 body_bytes_max: route.body_bytes_max.unwrap_or(BODY_BYTES_MAX_DEFAULT),
                 deadline: Duration::from_millis(route.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT)),
                 class: route.class,
+                keyed: route.keyed,
                 prefix: route.prefix,
             });
         }
@@ -240,6 +245,18 @@ mod tests {
         ] {
             assert_eq!(service_of(path, false).as_deref(), Some("user"), "{path}");
         }
+    }
+
+    #[test]
+    fn only_orders_honour_a_key() {
+        let table = RouteTable::built_in().expect("the built-in routes are sound");
+        let keyed: Vec<&str> = table
+            .routes
+            .iter()
+            .filter(|route| route.keyed)
+            .map(|route| route.prefix.as_str())
+            .collect();
+        assert_eq!(keyed, ["/api/orders"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -44,15 +45,15 @@ impl Pool {
         loop {
             let mut sender = {
                 let mut idle = self.idle.borrow_mut();
-                let newest = idle.get_mut(&backend)?.pop()?;
-                if newest.since.elapsed() > idle_max {
-                    // The others are older still; for another request they may do.
+                let pool = idle.get_mut(&backend)?;
+                if pool.last()?.since.elapsed() > idle_max {
+                    // The others are older still. For another request they, and this one, may do.
                     if idle_max >= IDLE_MAX {
                         idle.remove(&backend);
                     }
                     return None;
                 }
-                newest.sender
+                pool.pop()?.sender
             };
             if sender.is_ready() || matches!(timeout(READY_DEADLINE, sender.ready()).await, Ok(Ok(()))) {
                 return Some(sender);
@@ -138,4 +139,47 @@ async fn connect(backend: &Backend) -> io::Result<Sender> {
         let _ = connection.await;
     });
     Ok(sender)
+}
+
+/// Whether no connection could be made because this process, or its machine, has run out of something. That says
+/// nothing about the backend, and would make all of them look dead at once.
+pub(crate) fn is_own_fault(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_too_old_for_one_request_is_kept_for_the_next() {
+        let local = LocalSet::new();
+        let taken = local.run_until(async {
+            let (ours, _theirs) = tokio::io::duplex(1024);
+            let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.expect("a connection");
+            tokio::task::spawn_local(connection);
+            sender.ready().await.expect("ready");
+            let pool = Pool::default();
+            pool.put(1, sender);
+            assert!(pool.take(1, Duration::ZERO).await.is_none());
+            pool.take(1, IDLE_MAX).await
+        });
+        assert!(taken.await.is_some());
+    }
+
+    #[test]
+    fn running_out_of_files_or_ports_is_nobody_else_s_fault() {
+        for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
+            assert!(is_own_fault(&io::Error::from(errno)), "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH] {
+            assert!(!is_own_fault(&io::Error::from(errno)), "{errno}");
+        }
+        assert!(!is_own_fault(&io::ErrorKind::TimedOut.into()));
+    }
 }

@@ -11,6 +11,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shop_net::listen::{Accepted, ListenSource, Listeners};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,9 @@ use crate::upstream::Pool;
 use crate::{Shared, Side};
 
 const CLIENT_IDLE_MAX: Duration = Duration::from_secs(75);
+/// What the kernel takes from us beyond what is on its way to the client. It may take megabytes else, and a client on
+/// a slow line would seem to take nothing for as long as they last.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const LOG_INTERVAL: Duration = Duration::from_millis(200);
@@ -101,8 +106,8 @@ async fn accept_forever(worker: Rc<Worker>, side: Side, source: ListenSource) {
 }
 
 async fn accept_when_there_is_room(worker: &Worker, side: Side, listeners: &mut Listeners) -> Accepted {
-    // Services among themselves always get through: they are few, and others wait for them.
-    while side != Side::Private && worker.shared.connections.load(Relaxed) >= worker.shared.connections_max {
+    // Services and edges always get through: they are few, and others wait for them.
+    while side == Side::Public && worker.shared.connections.load(Relaxed) >= worker.shared.connections_max {
         tokio::time::sleep(FULL_PAUSE).await;
     }
     listeners.accept().await
@@ -128,7 +133,12 @@ impl Drop for OpenConnection {
 async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
     let _open = OpenConnection::count(&worker.shared);
     let close: CancellationToken = worker.shared.close.clone();
-    let (stream, is_ambiguous) = WatchedStream::new(accepted.stream);
+    let stall_max = worker.shared.client_stall_max;
+    watch_in_kernel(&accepted.stream, stall_max);
+    let (mut stream, is_ambiguous) = WatchedStream::new(accepted.stream, stall_max);
+    if side == Side::Public {
+        stream.expect_request();
+    }
     let client = Rc::new(Client {
         side,
         peer: accepted.peer,
@@ -156,4 +166,12 @@ async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
         _ = connection => {}
         () = accepted.gone.cancelled() => {}
     }
+}
+
+/// The kernel gives up on a client that acknowledges nothing, also while nothing here is waiting for it, and tells of
+/// progress in small steps. A socket that won't have it is served all the same.
+fn watch_in_kernel(stream: &TcpStream, stall_max: Duration) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_user_timeout(Some(stall_max));
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }

@@ -13,8 +13,8 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-/// What is read from a file at once.
-const FILE_CHUNK_BYTES: usize = 128 * 1024;
+/// What is read from a file at once. Each client that reads slowly holds twice as much.
+const FILE_CHUNK_BYTES: usize = 32 * 1024;
 
 /// The body can't be finished, so the connection has to end: what was sent can't be taken back.
 #[derive(Debug, thiserror::Error)]

@@ -50,6 +50,11 @@ pub struct Config {
     #[arg(long, env = "HOT_BYTES_MAX", default_value_t = 64 << 20)]
     pub hot_bytes_max: u64,
 
+    /// What other bodies may take of memory on their way to clients, in bytes. When all of it is taken, as it may be by
+    /// clients that read slowly, the next ones are read from their files piece by piece.
+    #[arg(long, env = "LENT_BYTES_MAX", default_value_t = 48 << 20)]
+    pub lent_bytes_max: u64,
+
     /// A body that is larger is passed on and not cached, in bytes.
     #[arg(long, env = "OBJECT_BYTES_MAX", default_value_t = 32 << 20)]
     pub object_bytes_max: u64,
@@ -101,6 +106,7 @@ impl Config {
             hot_bytes_max: self.hot_bytes_max,
             // One body must not push out all others.
             hot_object_bytes_max: (self.hot_bytes_max / 8).min(4 << 20),
+            lent_bytes_max: self.lent_bytes_max,
         }
     }
 

@@ -166,7 +166,7 @@ impl<'a> Errand<'a> {
                 *variant = Some(fill.head.selection.again_for(self.visit.headers));
                 None
             }
-            Outcome::Pass(pass) => Some(match pass.take() {
+            Outcome::Pass(pass) => Some(match pass.take_for(self.visit.headers, collapsed) {
                 Some(response) => passed(response, why, Some(pass.reason)),
                 None => self.alone(ask, why).await,
             }),

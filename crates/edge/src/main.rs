@@ -11,7 +11,7 @@ use edge::admin::{self, AdminState};
 use edge::config::Config;
 use edge::server::{self, Limits};
 use shop_net::listen::ListenSource;
-use shop_net::{handover, instance};
+use shop_net::{handover, instance, listen};
 use shop_telemetry::startup;
 use tokio_util::sync::CancellationToken;
 
@@ -35,10 +35,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
+    listen::raise_open_files_limit();
     let instance = instance::name(config.instance.as_deref(), "edge").await;
     shop_telemetry::set_instance(&instance);
     let access_log = AccessLog::start(&instance).context("the access log can't be started")?;
-    let app = edge::build(config, instance, access_log)
+    let app = edge::build(config, instance, access_log.clone())
         .await
         .with_context(|| format!("the cache in {} can't be opened", config.cache_dir.display()))?;
 
@@ -100,7 +101,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     ready.store(false, Ordering::Relaxed);
     shutdown.cancel();
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
-    anyhow::ensure!(joined.await?, "a serving thread panicked");
+    let is_whole = joined.await?;
+    access_log.flush();
+    anyhow::ensure!(is_whole, "a serving thread panicked");
     tracing::info!("Drained");
     Ok(())
 }

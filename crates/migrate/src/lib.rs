@@ -4,11 +4,12 @@
 //! lock that lets a second process wait. They expand first and contract in a later release, so that processes of both
 //! versions work while the new one is rolled out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use shop_db::{Cluster, ClusterConfig, DbError, Shards};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::{Executor as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
@@ -21,9 +22,11 @@ pub static PAYMENTS: Migrator = sqlx::migrate!("../../migrations/payments");
 
 /// A migration waits this long for a table's lock. A longer wait would queue all customers behind it.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '2s'";
+/// For the lock that keeps two processes apart, which is in no customer's way; the statement's time-out bounds it.
+const NO_LOCK_TIMEOUT: &str = "set lock_timeout = 0";
 /// A migration may work longer than a customer's statement may.
 const STATEMENT_TIMEOUT: &str = "set statement_timeout = '10min'";
-/// How often locks that were not had in time are asked for again.
+/// How often a migration is tried again that didn't get its locks in time, or lost its connection.
 const TRIES_MAX: u32 = 20;
 /// Pause between two tries, so that those who were in the way get on.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
@@ -67,7 +70,7 @@ pub fn targets_from_env() -> Result<Vec<Target>, shop_db::ConfigError> {
 pub async fn migrate(target: &Target, wait: Duration) -> anyhow::Result<Vec<String>> {
     let name = target.config.name.clone();
     let cluster = Cluster::connect(target.config.clone()).await?;
-    let deadline = Instant::now() + wait;
+    let mut deadline = Instant::now() + wait;
     let mut tries = 0;
     let applied = loop {
         match migrate_once(&cluster, target.migrations).await {
@@ -86,6 +89,17 @@ pub async fn migrate(target: &Target, wait: Duration) -> anyhow::Result<Vec<Stri
                     db.cluster = name,
                     "A table of {name} is in use: try {tries} of {TRIES_MAX} failed"
                 );
+                sleep(TRY_PAUSE).await;
+            }
+            // The primary died or stepped down. Each migration is one transaction, which also says that it is done.
+            Err(Failure::Migration(error)) if is_connection_lost(&error) && tries < TRIES_MAX => {
+                tries += 1;
+                tracing::info!(
+                    db.cluster = name,
+                    "The connection to {name} was lost: try {tries} of {TRIES_MAX} failed"
+                );
+                // There may be none for a while, however long the migration had taken until then.
+                deadline = Instant::now() + wait;
                 sleep(TRY_PAUSE).await;
             }
             Err(Failure::NoConnection(error)) => {
@@ -108,15 +122,24 @@ enum Failure {
 async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<String>, Failure> {
     let mut connection = cluster.write().await.map_err(Failure::NoConnection)?;
     let failed = |error: sqlx::Error| Failure::Migration(MigrateError::Execute(error));
-    connection.execute(LOCK_TIMEOUT).await.map_err(failed)?;
     connection.execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
-    let before = applied(&mut connection).await.map_err(failed)?;
-    let migrated = migrations.run(&mut *connection).await;
-    // The lock, if this try had it, belongs to the connection, and a second process may wait for it.
+    // A second process waits for as long as the first one's migrations take. `run` takes this lock too, and has it at
+    // once then.
+    connection.execute(NO_LOCK_TIMEOUT).await.map_err(failed)?;
+    connection.lock().await.map_err(Failure::Migration)?;
+    let migrated = migrate_locked(&mut connection, migrations).await;
+    // The lock belongs to the connection, and whoever comes next, this process or another, may have another one.
     let unlocked = connection.execute("select pg_advisory_unlock_all()").await;
-    migrated.map_err(Failure::Migration)?;
+    let applied = migrated.map_err(Failure::Migration)?;
     unlocked.map_err(failed)?;
-    let after = applied(&mut connection).await.map_err(failed)?;
+    Ok(applied)
+}
+
+async fn migrate_locked(connection: &mut PgConnection, migrations: &Migrator) -> Result<Vec<String>, MigrateError> {
+    connection.execute(LOCK_TIMEOUT).await?;
+    let before = applied(connection).await?;
+    migrations.run(&mut *connection).await?;
+    let after = applied(connection).await?;
     Ok(after.into_iter().filter(|name| !before.contains(name)).collect())
 }
 
@@ -136,11 +159,22 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Err
 }
 
 fn is_lock_timeout(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else {
-        return false;
-    };
-    cause
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    code_of(error).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+}
+
+/// It broke, the server is stopping, starting or gone (57P.., 08...), or is a replica now (25006).
+fn is_connection_lost(error: &MigrateError) -> bool {
+    let is_broken = matches!(cause_of(error), Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)));
+    is_broken || code_of(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25006")
+}
+
+fn code_of(error: &MigrateError) -> Option<Cow<'_, str>> {
+    cause_of(error)?.as_database_error()?.code()
+}
+
+fn cause_of(error: &MigrateError) -> Option<&sqlx::Error> {
+    match error {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => Some(cause),
+        _ => None,
+    }
 }

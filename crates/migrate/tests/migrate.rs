@@ -6,6 +6,7 @@ use migrate::{INVENTORY, PAYMENTS, Target, USERS, migrate};
 use shop_db::ClusterConfig;
 use shop_testkit::FreshDatabase;
 use sqlx::Executor as _;
+use sqlx::migrate::Migrate as _;
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -13,6 +14,19 @@ fn target(database: &FreshDatabase, migrations: &'static sqlx::migrate::Migrator
     Target {
         config: ClusterConfig::for_url("test", database.url()).unwrap(),
         migrations,
+    }
+}
+
+/// Asks until the answer is yes.
+async fn until(database: &FreshDatabase, query: &'static str) {
+    let mut watcher = database.connect().await;
+    let deadline = tokio::time::Instant::now() + WAIT;
+    while !sqlx::query_scalar::<_, bool>(query)
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap()
+    {
+        assert!(tokio::time::Instant::now() < deadline, "it never became so: {query}");
     }
 }
 
@@ -53,26 +67,53 @@ async fn a_migration_that_finds_its_lock_taken_tries_again() {
         .await
         .unwrap();
     let release = async {
-        let mut watcher = database.connect().await;
-        for waiting in [true, false] {
-            let query =
-                "select exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
-            let deadline = tokio::time::Instant::now() + WAIT;
-            loop {
-                let seen: bool = sqlx::query_scalar(query).fetch_one(&mut watcher).await.unwrap();
-                if seen == waiting {
-                    break;
-                }
-                assert!(
-                    tokio::time::Instant::now() < deadline,
-                    "nobody began, or nobody gave up, to wait for the lock"
-                );
-            }
-        }
+        let waiting =
+            "select exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
+        until(&database, waiting).await;
+        let given_up =
+            "select not exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
+        until(&database, given_up).await;
         slow.execute("rollback").await.unwrap();
     };
     let (migrated, ()) = tokio::join!(migrate(&target, WAIT), release);
     assert_eq!(migrated.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_migration_whose_connection_is_lost_tries_again() {
+    let database = FreshDatabase::empty().await;
+    let target = target(&database, &PAYMENTS);
+    migrate(&target, WAIT).await.unwrap();
+    let mut slow = database.connect().await;
+    slow.execute("begin; lock table _sqlx_migrations in access exclusive mode")
+        .await
+        .unwrap();
+    let kill = async {
+        let killed = "select coalesce(bool_or(pg_terminate_backend(pid)), false) from pg_locks
+                      where not granted and relation = '_sqlx_migrations'::regclass";
+        until(&database, killed).await;
+        slow.execute("rollback").await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(migrate(&target, WAIT), kill);
+    assert_eq!(migrated.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_second_process_waits_for_the_first_one_s_migrations() {
+    let database = FreshDatabase::empty().await;
+    let target = target(&database, &PAYMENTS);
+    let mut first = database.connect().await;
+    first.lock().await.unwrap();
+    let release = async {
+        // Longer than a table's lock is waited for, and without a break.
+        let waiting = "select exists(select from pg_locks where not granted and locktype = 'advisory'
+                       and database = (select oid from pg_database where datname = current_database())
+                       and clock_timestamp() - waitstart > interval '3 s')";
+        until(&database, waiting).await;
+        first.unlock().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(migrate(&target, WAIT), release);
+    assert_eq!(migrated.unwrap().len(), PAYMENTS.iter().count());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Millions of rows for load tests, by COPY.
 //!
-//! Each chunk is one transaction, so that a run that was cut off goes on at the first chunk that is missing.
+//! Each chunk is one transaction, so that a run that was cut off goes on at the first chunk that is missing. What is there
+//! of a chunk, from a run that was asked for less, stays as it is.
 
 use anyhow::{Context as _, Result};
 use shop_db::{Cluster, SLOTS, Shards, slot_of_key};
@@ -91,20 +92,19 @@ fn email(number: i64) -> String {
     format!("customer{number}@load.zillion.example")
 }
 
-/// Opens accounts whose addresses lie in this cluster. An account gets the slot of its address, so that both lie here
+/// Opens accounts whose addresses lie in this cluster, as far as they aren't there. An account gets the slot of its address, so that both lie here
 /// and one transaction writes them.
 async fn open(cluster: &Cluster, emails: &[String], password_hash: &str) -> Result<()> {
-    let Some(last) = emails.last() else {
-        return Ok(());
-    };
     let mut conn = cluster.write().await?;
-    if queries::accounts::email_exists(&mut conn, last).await? {
+    let known = queries::accounts::known_emails(&mut conn, emails).await?;
+    let missing: Vec<&String> = emails.iter().filter(|email| !known.contains(*email)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let mut tx = conn.begin().await?;
-    let numbers = queries::accounts::next_numbers(&mut tx, emails.len() as i64).await?;
-    let rows: Vec<AccountRow<'_>> = emails
-        .iter()
+    let numbers = queries::accounts::next_numbers(&mut tx, missing.len() as i64).await?;
+    let rows: Vec<AccountRow<'_>> = missing
+        .into_iter()
         .zip(numbers)
         .map(|(email, number)| AccountRow {
             user_id: number * i64::from(SLOTS) + i64::from(slot_of_key(email.as_bytes())),

@@ -139,8 +139,10 @@ async fn customers_lie_in_the_cluster_that_their_slots_point_to() {
     )
     .await;
 
-    bulk::users(&shards, demo_id, 300).await.unwrap();
-    bulk::users(&shards, demo_id, 300).await.unwrap();
+    // More than before, and as many again.
+    for count in [70, 300, 300] {
+        bulk::users(&shards, demo_id, count).await.unwrap();
+    }
 
     let mut total = 0;
     for (index, database) in databases.iter().enumerate() {

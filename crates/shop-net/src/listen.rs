@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -35,6 +36,21 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<StdListener> {
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(StdListener::from(socket))
+}
+
+/// Raises this process's limit of open files as far as it may. Every connection is one, and container engines may begin
+/// at 1024. What can't be raised is met later as an error at accept, which is survived.
+pub fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        );
+    }
 }
 
 /// One listening socket, for as long as its network lives.

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 
-use crate::support::{Backend, Client, Front, eventually, get, limits, raw, routes, status};
+use crate::support::{Backend, Client, Front, eventually, get, limits, metric, raw, routes, status};
+
+/// How often backends were blamed for being late.
+const TIMEOUTS: &str = "kind=\"timeout\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_a_backend_under_load_loses_no_get() {
@@ -116,6 +119,42 @@ async fn an_idempotency_key_lets_a_small_body_be_sent_twice() {
         broken.count() > 0,
         "the broken one was never chosen, so this has shown nothing"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_means_nothing_where_the_service_does_not_honour_it() {
+    let (broken, other) = (
+        Backend::start_broken("inventory-1").await,
+        Backend::start_broken("inventory-2").await,
+    );
+    let front = Front::start(&routes(&[&broken, &other], &[]), limits(), 2).await;
+    let post = "POST /api/photos HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\
+                Connection: close\r\n\r\nhi";
+    let answer = raw(front.public, post).await;
+    assert_eq!(status(&answer), 502, "{answer}");
+    assert_eq!(broken.count() + other.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_waits_is_neither_sent_twice_nor_held_against_its_backend() {
+    let (first, second) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
+    let front = Front::start(&routes(&[&first, &second], &[]), limits(), 2).await;
+    let post = "POST /api/orders/slow/2500 HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nContent-Length: 2\r\n\
+                Connection: close\r\n\r\nhi";
+    let answer = raw(front.public, post).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert_eq!(first.count() + second.count(), 1);
+    assert_eq!(metric(front.admin, TIMEOUTS).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_client_is_not_its_backend_s_fault() {
+    let backend = Backend::start("inventory-1").await;
+    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
+    let unfinished = "POST /hasty HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello";
+    let answer = raw(front.public, unfinished).await;
+    assert_eq!(status(&answer), 408, "{answer}");
+    assert_eq!(metric(front.admin, TIMEOUTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

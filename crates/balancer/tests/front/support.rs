@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A service's instance. Paths tell it what to do: `/slow/300` waits so many milliseconds, `/break` drops the
-/// connection without an answer, anything else is echoed.
+/// A service's instance. Paths tell it what to do: `/slow/300` waits so many milliseconds, `/large/300` answers so many
+/// bytes, anything else is echoed.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicU64>,
@@ -112,6 +112,9 @@ async fn answer(
         slow_requests.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
+    if let Some(bytes) = path.split("/large/").nth(1).and_then(|text| text.parse().ok()) {
+        return Ok(Response::new(Full::from(vec![b'x'; bytes])));
+    }
     let echo = format!(
         "{method} {path}\n{}\n\n{}",
         seen.join("\n"),
@@ -158,6 +161,10 @@ pub(crate) fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
         service = "inventory"
         class = "checkout"
         [[route]]
+        prefix = "/api/orders"
+        service = "inventory"
+        keyed = true
+        [[route]]
         prefix = "/small"
         service = "inventory"
         body_bytes_max = 10
@@ -179,6 +186,7 @@ pub(crate) fn limits() -> Limits {
         workers: 2,
         in_flight_max: 256,
         connections_max: 256,
+        client_stall_max: Duration::from_secs(10),
         drain_notice: Duration::from_millis(300),
         drain_deadline: Duration::from_secs(5),
         access_log: false,
@@ -244,6 +252,23 @@ pub(crate) async fn wait_until_up(admin: SocketAddr, backends_up: usize) {
         backends.matches("\"health\":\"up\"").count() == backends_up
     })
     .await;
+}
+
+/// The sum of a metric's values whose line contains this text.
+pub(crate) async fn metric(admin: SocketAddr, text: &str) -> u64 {
+    let metrics = get(admin, "/metrics").await;
+    let lines = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains(text));
+    lines
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .expect("a value")
+                .parse::<u64>()
+                .expect("a number")
+        })
+        .sum()
 }
 
 /// Polls a condition with a deadline.

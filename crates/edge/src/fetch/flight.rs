@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::{AGE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{AGE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -186,7 +186,7 @@ async fn land(fetcher: &Arc<Fetcher>, ask: &Ask, landing: &Landing, answer: Answ
             };
             receive(fetcher, ask, landing, answer, head, notes).await;
         }
-        Err(reason) => pass_on(fetcher, landing, answer, Vec::new(), reason),
+        Err(reason) => pass_on(fetcher, ask, landing, answer, Vec::new(), reason),
     }
 }
 
@@ -207,31 +207,29 @@ async fn revalidated(
     let mut head = stale.head.clone();
     head.headers = freshened(&stale.head.headers, &parts.headers);
     head.tags = tags(&parts.headers).unwrap_or(head.tags);
-    // Age is not among an object's headers, but it counts for the lifetime.
+    // These are not among an object's headers, but they count for whether and how long it may be kept.
     let mut judged = head.headers.clone();
-    judged.extend(parts.headers.get(AGE).map(|age| (AGE, age.clone())));
-    let now = unix_now();
-    head.lifetime = judge(head.status, &judged, now).unwrap_or(Lifetime {
-        received: now,
-        initial_age_seconds: 0,
-        fresh_seconds: 0,
-        stale_while_revalidate_seconds: 0,
-        stale_if_error_seconds: None,
-        never_stale: true,
-    });
-    match fetcher.store.freshen(stale, head).await {
-        Ok(entry) => landing.announce(Outcome::Revalidated { entry, notes }),
-        Err(_) => {
-            // It was evicted while the origin was asked about it, so all of it is needed again.
-            let whole = Ask {
-                stale: None,
-                ..ask.clone()
-            };
-            match ask_origin(fetcher, &whole).await {
-                Ok(answer) => Box::pin(land(fetcher, &whole, landing, answer)).await,
-                Err(failure) => landing.announce(Outcome::Failed(Arc::new(failure))),
+    for name in [AGE, SET_COOKIE] {
+        judged.extend(parts.headers.get(&name).map(|value| (name, value.clone())));
+    }
+    match judge(head.status, &judged, unix_now()) {
+        Ok(lifetime) => {
+            head.lifetime = lifetime;
+            // An error means that it was evicted while the origin was asked about it.
+            if let Ok(entry) = fetcher.store.freshen(stale, head).await {
+                return landing.announce(Outcome::Revalidated { entry, notes });
             }
         }
+        // It has become one visitor's own, or may not be kept any more: what was kept is nobody's answer.
+        Err(_) => fetcher.store.remove(&stale).await,
+    }
+    let whole = Ask {
+        stale: None,
+        ..ask.clone()
+    };
+    match ask_origin(fetcher, &whole).await {
+        Ok(answer) => Box::pin(land(fetcher, &whole, landing, answer)).await,
+        Err(failure) => landing.announce(Outcome::Failed(Arc::new(failure))),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which headers belong to an object, which to one delivery of it, and which to one connection only.
 
 use http::header::{
-    ACCEPT_RANGES, AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT_RANGES, AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -69,12 +69,18 @@ pub fn of_object(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// The headers of an object after the origin has said 304: the new ones in place of the old ones, except those that
-/// describe the body, which a 304 has none of (RFC 9111 section 3.2).
+/// describe the body, which a 304 has none of (RFC 9111 section 3.2), and a cookie, which is one visitor's.
 pub fn freshened(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut merged = stored.clone();
-    let of_body = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE];
+    let kept_out = [
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        SET_COOKIE,
+    ];
     let fresh = of_object(not_modified);
-    for name in fresh.keys().filter(|name| !of_body.contains(name)) {
+    for name in fresh.keys().filter(|name| !kept_out.contains(name)) {
         merged.remove(name);
         for value in fresh.get_all(name) {
             merged.append(name, value.clone());
@@ -177,12 +183,13 @@ mod tests {
             ("cache-control", "max-age=9"),
             ("content-type", "text/html"),
             ("age", "3"),
+            ("set-cookie", "visitor=7"),
         ]);
         let merged = freshened(&stored, &answer);
         assert_eq!(merged[CACHE_CONTROL], "max-age=9");
         assert_eq!(merged[CONTENT_TYPE], "image/webp");
         assert_eq!(merged[ETAG], "\"a\"");
-        assert!(!merged.contains_key(AGE));
+        assert!(!merged.contains_key(AGE) && !merged.contains_key(SET_COOKIE));
     }
 
     #[test]

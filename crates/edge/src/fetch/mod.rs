@@ -65,24 +65,36 @@ pub enum Outcome {
     Failed(Arc<Failure>),
 }
 
-/// An answer that is not stored: for the one who takes it first.
+/// An answer that is not stored: for the one who takes it first, of those whose request it answers.
 pub struct Pass {
     /// Why it is not stored.
     pub reason: NotStored,
+    /// Whose requests it answers; none where nobody can tell but for the one who asked.
+    selection: Option<Selection>,
     answer: Mutex<Option<Response<EdgeBody>>>,
 }
 
 impl Pass {
-    fn new(reason: NotStored, answer: Response<EdgeBody>) -> Self {
+    fn new(reason: NotStored, selection: Option<Selection>, answer: Response<EdgeBody>) -> Self {
         metrics::counter!("edge_not_stored_total", "reason" => reason.name()).increment(1);
         Self {
             reason,
+            selection,
             answer: Mutex::new(Some(answer)),
         }
     }
 
-    /// The answer, unless somebody else has it.
-    pub fn take(&self) -> Option<Response<EdgeBody>> {
+    /// The answer, unless somebody else has it, or `request` was `collapsed` with somebody else's that may have chosen
+    /// another one.
+    pub fn take_for(&self, request: &HeaderMap, collapsed: bool) -> Option<Response<EdgeBody>> {
+        let is_theirs = || {
+            self.selection
+                .as_ref()
+                .is_some_and(|selection| selection.matches(request))
+        };
+        if collapsed && !is_theirs() {
+            return None;
+        }
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -244,5 +256,40 @@ impl Fetcher {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FlightKey, Arc<Flight>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{ACCEPT, VARY};
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::body;
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    fn pass(vary: &'static str, request: &HeaderMap) -> Pass {
+        let selection = Selection::of(&headers(VARY, vary), request).ok();
+        Pass::new(NotStored::TooLarge, selection, Response::new(body::empty()))
+    }
+
+    #[test]
+    fn an_answer_that_is_not_stored_goes_to_nobody_whose_variant_is_another() {
+        let (webp, jpeg) = (headers(ACCEPT, "image/webp"), headers(ACCEPT, "image/jpeg"));
+        let answer = pass("accept", &webp);
+        assert!(answer.take_for(&jpeg, true).is_none());
+        assert!(answer.take_for(&webp, true).is_some());
+        assert!(answer.take_for(&webp, false).is_none(), "it is for one only");
+    }
+
+    #[test]
+    fn what_varies_by_something_unknown_is_for_the_one_who_asked() {
+        let request = headers(ACCEPT, "image/webp");
+        let answer = pass("cookie", &request);
+        assert!(answer.take_for(&request, true).is_none());
+        assert!(answer.take_for(&request, false).is_some());
     }
 }

@@ -18,6 +18,7 @@ use super::{Ask, Failure, Fetcher, Fill, Incomplete, Outcome, Pass};
 use crate::body::{self, EdgeBody};
 use crate::http_cache::conditional::same_bytes;
 use crate::http_cache::freshness::NotStored;
+use crate::http_cache::vary::Selection;
 use crate::store::Head;
 
 /// A page that says that something is wrong is not longer than this.
@@ -34,10 +35,10 @@ pub(super) async fn receive(
 ) {
     if let Some(length) = announced_length(&answer.parts.headers) {
         if length > fetcher.object_bytes_max {
-            return pass_on(fetcher, landing, answer, Vec::new(), NotStored::TooLarge);
+            return pass_on(fetcher, ask, landing, answer, Vec::new(), NotStored::TooLarge);
         }
         let Some(room) = room(fetcher, length) else {
-            return pass_on(fetcher, landing, answer, Vec::new(), NotStored::NoRoom);
+            return pass_on(fetcher, ask, landing, answer, Vec::new(), NotStored::NoRoom);
         };
         head.body_bytes = length;
         let fill = Arc::new(Fill::new(head, notes, room));
@@ -50,7 +51,7 @@ pub(super) async fn receive(
     }
     // Without a length nobody can be told how long the body is, and whether it is too long shows only as it arrives.
     let Some(mut held) = room(fetcher, 1) else {
-        return pass_on(fetcher, landing, answer, Vec::new(), NotStored::NoRoom);
+        return pass_on(fetcher, ask, landing, answer, Vec::new(), NotStored::NoRoom);
     };
     let (mut chunks, mut length) = (Vec::new(), 0_u64);
     loop {
@@ -60,10 +61,10 @@ pub(super) async fn receive(
                 let more = room(fetcher, chunk.len() as u64);
                 chunks.push(chunk);
                 if length > fetcher.object_bytes_max {
-                    return pass_on(fetcher, landing, answer, chunks, NotStored::TooLarge);
+                    return pass_on(fetcher, ask, landing, answer, chunks, NotStored::TooLarge);
                 }
                 let Some(more) = more else {
-                    return pass_on(fetcher, landing, answer, chunks, NotStored::NoRoom);
+                    return pass_on(fetcher, ask, landing, answer, chunks, NotStored::NoRoom);
                 };
                 held.merge(more);
             }
@@ -206,7 +207,15 @@ pub(super) async fn server_error(parts: &response::Parts, incoming: Incoming, pa
 }
 
 /// Hands the answer as it is to whoever takes it first.
-pub(super) fn pass_on(fetcher: &Fetcher, landing: &Landing, answer: Answer, start: Vec<Bytes>, reason: NotStored) {
+pub(super) fn pass_on(
+    fetcher: &Fetcher,
+    ask: &Ask,
+    landing: &Landing,
+    answer: Answer,
+    start: Vec<Bytes>,
+    reason: NotStored,
+) {
+    let selection = Selection::of(&answer.parts.headers, &ask.request).ok();
     let response = passed_on(&answer.parts, start, answer.incoming, answer.permit, fetcher.body_pause);
-    landing.announce(Outcome::Pass(Arc::new(Pass::new(reason, response))));
+    landing.announce(Outcome::Pass(Arc::new(Pass::new(reason, selection, response))));
 }

@@ -78,7 +78,8 @@ pub struct Lifetime {
     pub stale_while_revalidate_seconds: u64,
     /// For how long after that it may be served when the origin fails, if the origin said so.
     pub stale_if_error_seconds: Option<u64>,
-    /// The origin forbids any use of it when stale (`must-revalidate`, `proxy-revalidate`, `no-cache`).
+    /// The origin forbids any use of it when stale (`must-revalidate`, `proxy-revalidate`, `no-cache`, or `s-maxage`
+    /// with no word on how long it may be stale).
     pub never_stale: bool,
 }
 
@@ -144,6 +145,9 @@ pub fn judge(status: StatusCode, headers: &HeaderMap, now: UnixSeconds) -> Resul
     {
         return Err(NotStored::Vary);
     }
+    // s-maxage implies proxy-revalidate (RFC 9111 section 5.2.2.10), unless the origin says that it may be stale.
+    let stale_is_foreseen = control.stale_if_error.is_some() || control.stale_while_revalidate.is_some();
+    let implies_revalidate = control.s_maxage.is_some() && !stale_is_foreseen;
     let fresh_seconds = if control.no_cache { 0 } else { explicit.unwrap_or(0) };
     Ok(Lifetime {
         received: now,
@@ -151,7 +155,7 @@ pub fn judge(status: StatusCode, headers: &HeaderMap, now: UnixSeconds) -> Resul
         fresh_seconds,
         stale_while_revalidate_seconds: control.stale_while_revalidate.unwrap_or(0),
         stale_if_error_seconds: control.stale_if_error,
-        never_stale: control.must_revalidate || control.proxy_revalidate || control.no_cache,
+        never_stale: control.must_revalidate || control.proxy_revalidate || control.no_cache || implies_revalidate,
     })
 }
 
@@ -327,6 +331,16 @@ mod tests {
         assert!(!lifetime.usable_on_error(OriginFailure::Status, 100, NOW + 11));
         assert!(lifetime.usable_on_error(OriginFailure::Unreachable, 100, NOW + 11));
         assert!(!lifetime.usable_on_error(OriginFailure::Unreachable, 100, NOW + 111));
+    }
+
+    #[test]
+    fn a_shared_lifetime_is_to_be_kept_unless_the_origin_foresees_stale_use() {
+        let strict = judge_ok(&[(CACHE_CONTROL, "s-maxage=10")]).unwrap();
+        assert!(!strict.usable_on_error(OriginFailure::Unreachable, 100, NOW + 11));
+        let lenient = judge_ok(&[(CACHE_CONTROL, "s-maxage=10, stale-if-error=100")]).unwrap();
+        assert!(lenient.usable_on_error(OriginFailure::Unreachable, 100, NOW + 11));
+        let private_too = judge_ok(&[(CACHE_CONTROL, "max-age=10")]).unwrap();
+        assert!(private_too.usable_on_error(OriginFailure::Unreachable, 100, NOW + 11));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! disk: what a power cut tears is found by its checksum and dropped.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -21,6 +21,9 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
 /// What the disk gives out at once.
 const BLOCK_BYTES: u64 = 4096;
+
+/// What is read at once of a body that is only checked.
+const CHECKED_BYTES: usize = 16 * 1024;
 
 /// A folder that belongs to this process alone for as long as it runs.
 pub(super) struct Directory {
@@ -152,16 +155,28 @@ impl Directory {
     }
 
     /// Reads a whole body and checks it.
-    pub(super) fn read(&self, stem: &str, head: &Head, body_sha256: &[u8; 32]) -> io::Result<Bytes> {
+    pub(super) fn read(&self, stem: &str, head: &Head, body_sha256: &[u8; 32]) -> io::Result<Vec<u8>> {
         let mut body = Vec::with_capacity(usize::try_from(head.body_bytes).unwrap_or_default());
         self.open(stem, head)?.read_to_end(&mut body)?;
-        if Sha256::digest(&body).as_slice() != body_sha256 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the body does not match its checksum",
-            ));
+        check(Sha256::digest(&body).as_slice(), body_sha256)?;
+        Ok(body)
+    }
+
+    /// Opens a body and checks it as [`Directory::read`] does, piece by piece.
+    pub(super) fn open_checked(&self, stem: &str, head: &Head, body_sha256: &[u8; 32]) -> io::Result<File> {
+        let mut file = self.open(stem, head)?;
+        let mut hash = Sha256::new();
+        let mut piece = [0; CHECKED_BYTES];
+        loop {
+            let length = file.read(&mut piece)?;
+            if length == 0 {
+                break;
+            }
+            hash.update(&piece[..length]);
         }
-        Ok(body.into())
+        check(hash.finalize().as_slice(), body_sha256)?;
+        file.rewind()?;
+        Ok(file)
     }
 
     /// Opens a body, if it has the length that it should have.
@@ -193,6 +208,17 @@ impl Directory {
     fn file(&self, stem: &str, extension: &str) -> PathBuf {
         let shard = stem.get(..2).unwrap_or("xx");
         self.path.join(shard).join(format!("{stem}.{extension}"))
+    }
+}
+
+fn check(sha256: &[u8], expected: &[u8; 32]) -> io::Result<()> {
+    if sha256 == expected {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the body does not match its checksum",
+        ))
     }
 }
 
@@ -230,7 +256,7 @@ mod tests {
         let body = directory
             .read("abcd", &objects[0].head, &objects[0].body_sha256)
             .unwrap();
-        assert_eq!(body, "hello");
+        assert_eq!(body, b"hello");
     }
 
     #[test]

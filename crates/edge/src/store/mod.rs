@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::directory::Directory;
 pub use self::entry::{CacheKey, Entry, Head};
@@ -33,6 +34,8 @@ pub struct StoreConfig {
     pub hot_bytes_max: u64,
     /// A body larger than this is never held in memory, but read piece by piece.
     pub hot_object_bytes_max: u64,
+    /// What bodies may take of memory beyond that, on their way to clients. The others are read piece by piece.
+    pub lent_bytes_max: u64,
 }
 
 /// The cache.
@@ -41,6 +44,8 @@ pub struct Store {
     directory: Directory,
     index: RwLock<Index>,
     hot: HotSet,
+    /// One for each KiB of a body that is in memory, whether it is a hot one or a slow client still has it.
+    memory: Arc<Semaphore>,
 }
 
 /// A stored body, ready to be sent.
@@ -99,11 +104,14 @@ impl Store {
         );
         metrics::counter!("edge_dropped_files_total").increment(dropped);
         let hot = HotSet::new(config.hot_bytes_max);
+        let memory_kib = (config.hot_bytes_max + config.lent_bytes_max) / 1024;
+        let memory = usize::try_from(memory_kib).map_or(Semaphore::MAX_PERMITS, |kib| kib.min(Semaphore::MAX_PERMITS));
         Ok(Self {
             config,
             directory,
             index: RwLock::new(index),
             hot,
+            memory: Arc::new(Semaphore::new(memory)),
         })
     }
 
@@ -167,7 +175,7 @@ impl Store {
         written.await.map_err(|_| NotStored::Disk)
     }
 
-    /// The body of a stored response. A response whose body is lost or damaged is forgotten, and none is given.
+    /// The body of a stored response; none if it can't be read. If it is lost or damaged the response is forgotten.
     pub async fn body(self: &Arc<Self>, entry: &Arc<Entry>) -> Option<StoredBody> {
         if let Some(body) = HotSet::get(entry) {
             return Some(StoredBody::Memory(body));
@@ -177,13 +185,20 @@ impl Store {
             if wanted.head.body_bytes > store.config.hot_object_bytes_max {
                 return store.directory.open(&wanted.file, &wanted.head).map(StoredBody::File);
             }
-            let body = store.directory.read(&wanted.file, &wanted.head, &wanted.body_sha256)?;
+            let Some(memory) = store.memory_for(wanted.head.body_bytes) else {
+                let file = store
+                    .directory
+                    .open_checked(&wanted.file, &wanted.head, &wanted.body_sha256)?;
+                return Ok(StoredBody::File(file));
+            };
+            let bytes = store.directory.read(&wanted.file, &wanted.head, &wanted.body_sha256)?;
+            let body = Bytes::from_owner(Counted { bytes, _memory: memory });
             store.hot.admit(&wanted, &body);
             Ok(StoredBody::Memory(body))
         });
         match read.await {
             Ok(body) => Some(body),
-            Err(error) => {
+            Err(error) if is_lost(&error) => {
                 if !entry.removed.is_set() {
                     tracing::warn!(%error, key = %entry.head.key, "A cached response is damaged and dropped");
                     metrics::counter!("edge_dropped_files_total").increment(1);
@@ -191,7 +206,18 @@ impl Store {
                 self.remove(entry).await;
                 None
             }
+            Err(error) => {
+                tracing::warn!(%error, key = %entry.head.key, "A cached response can't be read just now");
+                None
+            }
         }
+    }
+
+    /// Memory for a body, if there is some. It is counted until the last who has a part of the body lets go of it,
+    /// because a client may take its time, and any number of them may.
+    fn memory_for(&self, body_bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(body_bytes.div_ceil(1024)).ok()?;
+        Arc::clone(&self.memory).try_acquire_many_owned(kib).ok()
     }
 
     /// Forgets one response.
@@ -254,6 +280,27 @@ impl Store {
     }
 }
 
+/// A body in memory, and the memory that it takes.
+struct Counted {
+    bytes: Vec<u8>,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Whether an error is about the file itself. A process that has too many files open, or a disk that is busy failing,
+/// would otherwise delete what is sound, and just when it can't be fetched anew.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
 /// A name for an object's files: what it is, and a number that no other writing of it has.
 fn stem_of(head: &Head) -> String {
     let mut hash = Sha256::new();
@@ -305,4 +352,76 @@ pub(crate) fn test_entry(
         body_bytes: disk_bytes,
     };
     new_entry(head, path.into(), disk_bytes, [0; 32])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http_cache::vary::Selection;
+
+    const BODY_KIB: u64 = 10;
+
+    /// A cache with so many bodies of 10 KiB, none of which is hot.
+    async fn store_of(count: usize, config: StoreConfig) -> (Arc<Store>, Vec<Arc<Entry>>) {
+        let store = Arc::new(Store::open(config).unwrap());
+        let mut entries = Vec::new();
+        for number in 0..count {
+            let path = format!("/photos/{number}");
+            let head = test_entry(&path, Selection::default(), &[], BODY_KIB * 1024)
+                .head
+                .clone();
+            let body = Bytes::from(vec![7; usize::try_from(head.body_bytes).unwrap()]);
+            entries.push(store.insert(head, vec![body]).await.unwrap());
+        }
+        (store, entries)
+    }
+
+    fn config(path: PathBuf) -> StoreConfig {
+        StoreConfig {
+            path,
+            disk_bytes_max: 1 << 30,
+            hot_bytes_max: 5 * BODY_KIB * 1024,
+            hot_object_bytes_max: 1 << 20,
+            lent_bytes_max: 3 * BODY_KIB * 1024,
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_however_many_bodies_slow_clients_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, entries) = store_of(20, config(folder.path().to_owned())).await;
+        let mut held = Vec::new();
+        for entry in &entries {
+            held.push(store.body(entry).await.unwrap());
+        }
+        let in_memory = held.iter().filter(|body| matches!(body, StoredBody::Memory(_))).count();
+        assert_eq!(in_memory, 8, "five hot ones, and three more that clients hold");
+        held.clear();
+        let body = store.body(&entries[0]).await.unwrap();
+        assert!(
+            matches!(body, StoredBody::Memory(_)),
+            "what was given back is used again"
+        );
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_also_where_there_is_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = StoreConfig {
+            hot_bytes_max: 0,
+            lent_bytes_max: 0,
+            ..config(folder.path().to_owned())
+        };
+        let (store, entries) = store_of(1, none).await;
+        assert!(matches!(store.body(&entries[0]).await, Some(StoredBody::File(_))));
+        let shard = &entries[0].file[..2];
+        let file = store
+            .directory
+            .path()
+            .join(shard)
+            .join(format!("{}.body", entries[0].file));
+        std::fs::write(file, vec![8; usize::try_from(BODY_KIB * 1024).unwrap()]).unwrap();
+        assert!(store.body(&entries[0]).await.is_none());
+        assert_eq!(store.usage().objects, 0);
+    }
 }

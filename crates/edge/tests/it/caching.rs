@@ -63,6 +63,33 @@ async fn a_crowd_that_asks_at_once_costs_one_request_to_the_origin() {
 }
 
 #[tokio::test]
+async fn what_becomes_one_visitor_s_own_is_neither_kept_nor_shared() {
+    for (name, value) in [("cache-control", "private"), ("set-cookie", "visitor=7")] {
+        let (origin, edge, _folder) = world().await;
+        origin.page(PHOTO, Page::new("max-age=0", "everybody's").with("etag", "\"v1\""));
+        edge.get(PHOTO).await;
+        edge.stored(1).await;
+        let page = Page::new("max-age=0", "mine").with("etag", "\"v1\"").with(name, value);
+        origin.page(PHOTO, page);
+        // The first answer may still be landing, and whoever asks meanwhile gets it too.
+        eventually("it is seen to have changed", || async {
+            edge.get(PHOTO).await.body == "mine"
+        })
+        .await;
+        assert_eq!(edge.app.store.usage().objects, 0, "{name}");
+        assert_eq!(edge.get(PHOTO).await.body, "mine", "{name}");
+        assert_eq!(edge.app.store.usage().objects, 0, "{name}");
+        let asked = origin.seen();
+        assert_eq!(asked[1].headers["if-none-match"], "\"v1\"");
+        assert!(
+            !asked[2].headers.contains_key("if-none-match"),
+            "all of it is asked for"
+        );
+        assert_eq!(asked.len(), 4);
+    }
+}
+
+#[tokio::test]
 async fn a_stale_object_is_asked_about_and_served_again_without_being_sent_again() {
     let (origin, edge, _folder) = world().await;
     origin.page(PHOTO, Page::new("max-age=0", "picture").with("etag", "\"v1\""));

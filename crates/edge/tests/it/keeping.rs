@@ -91,6 +91,26 @@ async fn a_restart_keeps_the_cache_and_drops_what_is_damaged() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_read_just_now_is_not_thrown_away() {
+    let (origin, edge, folder) = world().await;
+    origin.page(&photo(1), Page::new(FOREVER, "picture"));
+    edge.get(&photo(1)).await;
+    edge.stored(1).await;
+    let body = files(folder.path(), "body").remove(0);
+    let aside = body.with_extension("aside");
+    std::fs::rename(&body, &aside).unwrap();
+    // A link to itself can't be opened, and isn't missing either: like any file when too many are open.
+    std::os::unix::fs::symlink(&body, &body).unwrap();
+    let passed = edge.get(&photo(1)).await;
+    assert_eq!((passed.status, &passed.body[..]), (200, &b"picture"[..]));
+    assert_eq!(origin.count(), 2);
+    std::fs::rename(&aside, &body).unwrap();
+    let hit = edge.get(&photo(1)).await;
+    assert!(hit.cache().contains("; hit"), "{}", hit.cache());
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test]
 async fn two_edges_on_one_volume_do_not_get_in_each_other_s_way() {
     let (origin, first, folder) = world().await;
     let second = Edge::start(origin.address, folder.path()).await;

@@ -1,5 +1,7 @@
 //! Accounts, as far as the seed touches them past the public API.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 /// Makes a customer the shopkeeper. False if they were already.
@@ -20,14 +22,12 @@ pub async fn password_hash(conn: &mut PgConnection, user_id: i64) -> sqlx::Resul
         .await
 }
 
-/// Whether the address has been claimed.
-pub async fn email_exists(conn: &mut PgConnection, email: &str) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (select from emails where email = $1) as "exists!""#,
-        email
-    )
-    .fetch_one(conn)
-    .await
+/// Those of the addresses that have been claimed.
+pub async fn known_emails(conn: &mut PgConnection, emails: &[String]) -> sqlx::Result<HashSet<String>> {
+    let known = sqlx::query_scalar!("select email from emails where email = any($1)", emails)
+        .fetch_all(conn)
+        .await?;
+    Ok(known.into_iter().collect())
 }
 
 /// The next numbers of this cluster, of which user ids are made.
