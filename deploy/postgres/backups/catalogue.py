@@ -100,8 +100,8 @@ class Archive:
                 break
             found.append((segment_name(step, number), stored))
             number += 1
-        last = starts[-1][0]
-        is_cut = any(step == timeline and other >= max(number + 1, last) for step, other in self.segments)
+        # Where the last timeline began, or a later segment of it, shows that there was more.
+        is_cut = number < starts[-1][0] or any(step == timeline and other > number for step, other in self.segments)
         return found, is_cut
 
     def backup_before(self, moment, timeline):

@@ -214,7 +214,8 @@ def wait_until_promoted(postgres, plan):
             raise RuntimeError(f"replaying the log took longer than {settings.RECOVERY_SECONDS_MAX} s and was ended")
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()
-            say(f"{read_log().count('restored log file')} of at most {len(plan.segments)} segments replayed")
+            replayed = len(set(re.findall(r'restored log file "([0-9A-F]{24})"', read_log())))
+            say(f"{replayed} of at most {len(plan.segments)} segments replayed")
         time.sleep(0.2)
 
 

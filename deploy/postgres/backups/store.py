@@ -40,6 +40,8 @@ def environment():
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        # Barman's own code warns of a later Python.
+        "PYTHONWARNINGS": "ignore",
     }
 
 

@@ -95,6 +95,11 @@ class Catalogue(unittest.TestCase):
         with self.assertRaisesRegex(Refused, "a gap after segment"):
             self.plan(self.failed_over, 11)
 
+    def test_a_gap_before_a_failover_is_noticed_before_the_new_timeline_has_a_segment(self):
+        self.failed_over.segments = segments(1, 1, 3, 1)
+        with self.assertRaisesRegex(Refused, "a gap after segment 000000010000000000000003"):
+            plan([self.failed_over], minute(7), minute(7))
+
     def test_up_to_a_gap_everything_can_be_restored(self):
         del self.failed_over.segments[2, 9]
         self.assertEqual(self.plan(self.failed_over, None).segments[-1][0], segment_name(2, 8))
