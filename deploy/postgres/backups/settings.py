@@ -47,4 +47,4 @@ BACKUP_SECONDS_MAX = _number("BACKUP_SECONDS_MAX", 3600, 60, 86400)
 # Replaying the log up to the moment that is asked for.
 RECOVERY_SECONDS_MAX = _number("RECOVERY_SECONDS_MAX", 3600, 60, 86400)
 # How long a backup or a restore waits until the end of the log has reached the archive.
-ARCHIVE_SECONDS_MAX = 120
+ARCHIVE_SECONDS_MAX = 300

@@ -22,7 +22,7 @@ async fn write(stack: &Stack, what: &str) -> Result<()> {
 
 async fn restore(stack: &Stack, to: &str) -> Result<String> {
     stack
-        .script("restore", &[("TO", to), ("YES", "1")], Duration::from_secs(300))
+        .script("restore", &[("TO", to), ("YES", "1")], Duration::from_secs(600))
         .await
 }
 
@@ -42,7 +42,7 @@ async fn a_restore_brings_back_the_rows_of_its_moment_and_none_of_later() -> Res
     stack.sql("inventory", table).await?;
 
     write(&stack, "before the backup").await?;
-    let said = stack.script("backup", &[], Duration::from_secs(180)).await?;
+    let said = stack.script("backup", &[], Duration::from_secs(600)).await?;
     ensure!(
         said.contains("base backup"),
         "it should say what was taken and how big: {said}"
