@@ -14,6 +14,8 @@ def commands():
     import take
 
     return {
+        # Bad ones have ended the process by now.
+        "check-settings": lambda: None,
         "take": take.take,
         "scheduled": take.scheduled,
         "status": take.status,

@@ -39,6 +39,8 @@ BUCKET = os.environ.get("BACKUPS_BUCKET") or "backups"
 EVERY_HOURS = _number("BACKUP_EVERY_HOURS", 24, 1, 720)
 # So many base backups are kept, with the log from the oldest on.
 KEPT = _number("BACKUPS_KEPT", 3, 1, 100)
+# From so much unarchived log on, it is given up (archive-segment).
+ARCHIVE_BACKLOG_MB_MAX = _number("ARCHIVE_BACKLOG_MB_MAX", 2048, 64, 1_000_000)
 POSTGRES_HOSTS = _addresses("POSTGRES_HOSTS", "postgres-1,postgres-2,postgres-3")
 ETCD_HOSTS = _addresses("ETCD_HOSTS", "etcd-1:2379,etcd-2:2379,etcd-3:2379")
 
