@@ -1,4 +1,4 @@
-.PHONY: up down clean logs status heal restock loadtest test audit
+.PHONY: up down clean logs status heal restock loadtest test audit backup restore
 
 up: ## sets up what is missing, builds, starts, waits, prints the addresses
 	@scripts/up
@@ -20,3 +20,7 @@ test: ## formatting, lints, unit, service and system tests
 	@scripts/test
 audit: ## orders, stock and payments agree to the row
 	@scripts/audit
+backup: ## takes a base backup now
+	@scripts/backup
+restore: ## brings the databases back to a moment: TO=2026-11-28T12:00:00Z or TO=latest
+	@scripts/restore

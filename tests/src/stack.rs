@@ -199,6 +199,23 @@ impl Stack {
         Ok(report)
     }
 
+    /// Runs one of `scripts/` on this stack and gives all that it said; fails with that if the script does.
+    pub async fn script(&self, name: &str, variables: &[(&str, &str)], deadline: Duration) -> Result<String> {
+        let output = Command::new(format!("scripts/{name}"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .env("COMPOSE_PROJECT_NAME", &self.project)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(deadline, output)
+            .await
+            .with_context(|| format!("scripts/{name} took over {deadline:?}"))??;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.success(), "scripts/{name}: {said}");
+        Ok(said)
+    }
+
     /// The networks that a container is attached to, without the project's prefix.
     pub async fn networks(&self, container: &Container) -> Result<Vec<String>> {
         let listing = docker(&[

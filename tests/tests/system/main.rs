@@ -3,6 +3,7 @@
 //! They share one stack and some of them break it, so they run one after another
 //! (`--test-threads=1`); each one that kills something puts it back and waits until the stack is whole.
 
+mod backups;
 mod bad_input;
 mod browse;
 mod browser;
