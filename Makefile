@@ -1,4 +1,4 @@
-.PHONY: up down clean logs status heal restock loadtest test audit
+.PHONY: up down clean logs status heal restock loadtest test audit failover-times
 
 up: ## sets up what is missing, builds, starts, waits, prints the addresses
 	@scripts/up
@@ -18,5 +18,7 @@ loadtest: ## what the stack can take
 	@scripts/loadtest
 test: ## formatting, lints, unit, service and system tests
 	@scripts/test
+failover-times: ## how long writes wait when parts of the data tier die: a table
+	@scripts/failover-times
 audit: ## orders, stock and payments agree to the row
 	@scripts/audit
