@@ -161,7 +161,9 @@ fn variables_of<T: clap::CommandFactory>(error: &clap::Error) -> Vec<String> {
     };
     let command = T::command();
     // A subcommand's arguments are its own, and the error doesn't say whose they are.
-    let arguments = command.get_arguments().chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    let arguments = command
+        .get_arguments()
+        .chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
     let arguments: Vec<_> = arguments.collect();
     named
         .iter()

@@ -34,7 +34,12 @@ pub(crate) struct ClusterConfig {
     pub(crate) node: NodeName,
 
     /// The etcd nodes, `host:port` with commas between.
-    #[arg(long, env = "ETCD_HOSTS", value_delimiter = ',', default_value = "etcd-1:2379,etcd-2:2379,etcd-3:2379")]
+    #[arg(
+        long,
+        env = "ETCD_HOSTS",
+        value_delimiter = ',',
+        default_value = "etcd-1:2379,etcd-2:2379,etcd-3:2379"
+    )]
     pub(crate) etcd_hosts: Vec<HostPort>,
 
     /// What the names of the cluster's keys in etcd begin with: Patroni's namespace and scope.
@@ -53,7 +58,11 @@ pub(crate) struct ClusterConfig {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SuperviseConfig {
     /// Run before anything else, once.
-    #[arg(long, env = "WARDEN_PREPARE", default_value = "/usr/local/lib/zillion/discard-unfinished")]
+    #[arg(
+        long,
+        env = "WARDEN_PREPARE",
+        default_value = "/usr/local/lib/zillion/discard-unfinished"
+    )]
     pub(crate) prepare: PathBuf,
 
     /// Prints Patroni's configuration.
@@ -65,7 +74,11 @@ pub(crate) struct SuperviseConfig {
     pub(crate) patroni_config: PathBuf,
 
     /// Patroni, started with its configuration as only argument.
-    #[arg(long, env = "WARDEN_PATRONI", default_value = "/usr/local/lib/zillion/patroni-with-rules")]
+    #[arg(
+        long,
+        env = "WARDEN_PATRONI",
+        default_value = "/usr/local/lib/zillion/patroni-with-rules"
+    )]
     pub(crate) patroni: PathBuf,
 
     /// The program that is started as `PROGRAM watch`, in place of this one.
@@ -216,7 +229,9 @@ mod tests {
     #[test]
     fn a_watcher_needs_nothing_but_its_name() {
         let config = Config::try_parse_from(["warden", "watch", "--node", "postgres-1"]).unwrap();
-        let Command::Watch(watch) = config.command else { panic!("not a watcher") };
+        let Command::Watch(watch) = config.command else {
+            panic!("not a watcher")
+        };
         assert_eq!(watch.cluster.node.as_str(), "postgres-1");
         assert_eq!(watch.cluster.etcd_hosts.len(), 3);
         assert_eq!(watch.cluster.etcd_prefix.key("leader"), "/db/shop/leader");

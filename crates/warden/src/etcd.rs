@@ -41,11 +41,7 @@ pub(crate) enum EtcdError {
     #[error("etcd at {host} did not answer within {ATTEMPT_TIMEOUT:?}")]
     Silent { host: String },
     #[error("etcd at {host} answered {status}: {message}")]
-    Refused {
-        host: String,
-        status: u16,
-        message: String,
-    },
+    Refused { host: String, status: u16, message: String },
     #[error("etcd at {host} gave an answer that can't be read")]
     Garbled { host: String, source: serde_json::Error },
     #[error("etcd at {host} ended the watch")]
@@ -248,7 +244,11 @@ impl Etcd {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| unreachable(host, error))?;
-        let answer = self.client.request(request).await.map_err(|error| unreachable(host, error))?;
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| unreachable(host, error))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer.into_body());

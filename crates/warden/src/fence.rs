@@ -33,7 +33,10 @@ pub(crate) async fn run(config: &FenceConfig) -> bool {
     let took_ms = began.elapsed().as_millis() as u64;
     match outcome {
         Ok(Ok(Passed { promotion, behind })) => {
-            info!(promotion, behind, took_ms, "Nothing acknowledged can be lost: this node may be promoted");
+            info!(
+                promotion,
+                behind, took_ms, "Nothing acknowledged can be lost: this node may be promoted"
+            );
             true
         }
         Ok(Err(NotLeader { holder })) => {
@@ -41,7 +44,10 @@ pub(crate) async fn run(config: &FenceConfig) -> bool {
             false
         }
         Err(_) => {
-            warn!(reason = fence.missing, took_ms, "Not promoted: something acknowledged might be lost");
+            warn!(
+                reason = fence.missing,
+                took_ms, "Not promoted: something acknowledged might be lost"
+            );
             false
         }
     }
@@ -94,7 +100,8 @@ impl<'a> Fence<'a> {
                 }
             }
             if let Some(sync) = &cluster.sync {
-                self.members.ask(sync.state.members().into_iter().filter(|member| *member != me));
+                self.members
+                    .ask(sync.state.members().into_iter().filter(|member| *member != me));
             } else {
                 warn!("There is no /sync: this cluster has promised nothing yet");
             }
@@ -161,6 +168,8 @@ impl<'a> Fence<'a> {
         if let Some(sync) = &cluster.sync {
             txn = txn.then_put(&self.keys.sync, &sync.text, None);
         }
-        self.etcd.commit(&txn.then_put(&self.keys.promotion, promotion, None)).await
+        self.etcd
+            .commit(&txn.then_put(&self.keys.promotion, promotion, None))
+            .await
     }
 }

@@ -36,7 +36,11 @@ impl Picture {
                 return false;
             }
             let revision = read.revision;
-            let differs = *known != Cluster { revision: known.revision, ..read.clone() };
+            let differs = *known
+                != Cluster {
+                    revision: known.revision,
+                    ..read.clone()
+                };
             *known = Cluster { revision, ..read };
             differs
         });
@@ -51,7 +55,10 @@ pub(crate) async fn run(etcd: Arc<Etcd>, keys: ClusterKeys, picture: Picture) {
             Ok(()) => pause = PAUSE_FIRST,
             Err(error) => {
                 if pause == PAUSE_FIRST {
-                    warn!(error = &error as &dyn std::error::Error, "The watch on etcd ended, starting another");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "The watch on etcd ended, starting another"
+                    );
                 }
                 metrics::counter!("warden_watch_failures_total").increment(1);
                 sleep(pause).await;

@@ -30,9 +30,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             let _telemetry = shop_telemetry::init(SERVICE);
             Ok(supervise::run(&config, supervise::signals()?).await?)
         }
-        Command::Watch(config) if config.health_check => {
-            Ok(startup::health_check(config.listen_admin, "/livez").await)
-        }
+        Command::Watch(config) if config.health_check => Ok(startup::health_check(config.listen_admin, "/livez").await),
         Command::Watch(config) => {
             let _telemetry = shop_telemetry::init(SERVICE);
             watch_until_stopped(config).await?;
@@ -40,7 +38,11 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Fence(config) => {
             let _telemetry = shop_telemetry::init(SERVICE);
-            Ok(if fence::run(&config).await { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if fence::run(&config).await {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }

@@ -11,12 +11,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Whether Patroni at `host` says anything at all: a leader in trouble that still answers looks after itself.
 pub(crate) async fn patroni_answers(host: &str, port: u16) -> bool {
-    timeout(ANSWER_TIMEOUT, first_byte(host, port)).await.is_ok_and(|answered| answered.is_ok())
+    timeout(ANSWER_TIMEOUT, first_byte(host, port))
+        .await
+        .is_ok_and(|answered| answered.is_ok())
 }
 
 /// Whether a TCP connection to `host` comes about.
 pub(crate) async fn accepts_connections(host: &str, port: u16) -> bool {
-    timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await.is_ok_and(|connected| connected.is_ok())
+    timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port)))
+        .await
+        .is_ok_and(|connected| connected.is_ok())
 }
 
 async fn first_byte(host: &str, port: u16) -> std::io::Result<u8> {

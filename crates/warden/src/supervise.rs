@@ -73,7 +73,10 @@ pub(crate) async fn run(
             return Ok(exit_code(128 + signal.as_raw()));
         }
     }
-    let mut patroni = start(Command::new(&config.patroni).arg(&config.patroni_config), &config.patroni)?;
+    let mut patroni = start(
+        Command::new(&config.patroni).arg(&config.patroni_config),
+        &config.patroni,
+    )?;
     let watcher = tokio::spawn(keep_watcher(config.watcher.clone().unwrap_or_else(this_program)));
     let status = loop {
         tokio::select! {
@@ -84,7 +87,10 @@ pub(crate) async fn run(
     // The watcher dies with the task that keeps it.
     watcher.abort();
     let _ = timeout(WATCHER_STOP_TIMEOUT, watcher).await;
-    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     info!(code, "Patroni has ended");
     Ok(exit_code(code))
 }
@@ -129,7 +135,10 @@ async fn keep_watcher(program: PathBuf) {
                     warn!(%status, "The watcher has ended; Postgres is not affected");
                 }
             }
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "The watcher could not be started"),
+            Err(error) => warn!(
+                error = &error as &dyn std::error::Error,
+                "The watcher could not be started"
+            ),
         }
         if started.elapsed() > WATCHER_SETTLED {
             pause = WATCHER_PAUSE_FIRST;
@@ -148,7 +157,10 @@ fn pass_on(signal: Signal, child: &Child) {
 }
 
 fn start(command: &mut Command, program: &Path) -> Result<Child, SuperviseError> {
-    command.kill_on_drop(true).spawn().map_err(|source| start_error(program, source))
+    command
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| start_error(program, source))
 }
 
 fn start_error(program: &Path, source: io::Error) -> SuperviseError {

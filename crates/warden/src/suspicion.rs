@@ -157,9 +157,19 @@ mod tests {
     #[test]
     fn an_answer_or_fresh_wal_ends_every_suspicion() {
         for alive in [
-            Observation { patroni_answers: true, ..GONE },
-            Observation { wal: Wal::Fresh, ..GONE },
-            Observation { patroni_answers: true, wal: Wal::Unknown, ..GONE },
+            Observation {
+                patroni_answers: true,
+                ..GONE
+            },
+            Observation {
+                wal: Wal::Fresh,
+                ..GONE
+            },
+            Observation {
+                patroni_answers: true,
+                wal: Wal::Unknown,
+                ..GONE
+            },
         ] {
             let mut looks = Looks::new();
             looks.at(0, GONE);
@@ -172,7 +182,16 @@ mod tests {
     fn a_node_whose_own_postgres_is_down_never_judges() {
         let mut looks = Looks::new();
         looks.at(0, GONE);
-        assert_eq!(looks.at(5000, Observation { wal: Wal::Unknown, ..GONE }), Verdict::Blind);
+        assert_eq!(
+            looks.at(
+                5000,
+                Observation {
+                    wal: Wal::Unknown,
+                    ..GONE
+                }
+            ),
+            Verdict::Blind
+        );
         assert_eq!(looks.at(5001, GONE), Verdict::Suspect);
     }
 

@@ -121,7 +121,9 @@ impl Watcher {
     async fn look(&mut self, leader: &Leader) -> Verdict {
         let began = Instant::now();
         let wal = match self.local.wal_receiver().await {
-            Ok(Some(receiver)) => self.hearing.judge(&leader.name, receiver.streams_from, receiver.heard, began),
+            Ok(Some(receiver)) => self
+                .hearing
+                .judge(&leader.name, receiver.streams_from, receiver.heard, began),
             // A primary that doesn't lead, or none at all: Patroni is at work on it.
             Ok(None) | Err(_) => Wal::Unknown,
         };
@@ -163,7 +165,10 @@ impl Watcher {
         let leader = &leader.name;
         match verdict {
             Verdict::Alive => info!(leader, "The leader lives"),
-            Verdict::Blind => info!(leader, "This node's own Postgres says nothing: no judgement of the leader"),
+            Verdict::Blind => info!(
+                leader,
+                "This node's own Postgres says nothing: no judgement of the leader"
+            ),
             Verdict::Suspect => info!(leader, "No WAL and no answer from the leader"),
             Verdict::Gone => warn!(leader, "The leader is gone: it accepts no connection"),
             Verdict::Frozen => warn!(leader, "The leader is frozen: it accepts connections and says nothing"),
@@ -186,7 +191,10 @@ impl Watcher {
                     return self.delete(leader, &cluster).await;
                 }
                 if !std::mem::replace(&mut self.warned_of_interval, true) {
-                    info!(leader = leader.name, "Voted dead again; its key was deleted moments ago and stays for now");
+                    info!(
+                        leader = leader.name,
+                        "Voted dead again; its key was deleted moments ago and stays for now"
+                    );
                 }
             }
             self.cluster.borrow_and_update();
@@ -205,15 +213,20 @@ impl Watcher {
         self.withdraw_vote().await;
         let lease = self.etcd.grant_lease(VOTE_TTL).await?;
         let vote = self.keys.vote_of(self.config.cluster.node.as_str());
-        let txn = Txn::default()
-            .if_revision(&self.keys.leader, leader.revision)
-            .then_put(&vote, leader.revision.to_string(), Some(lease));
+        let txn = Txn::default().if_revision(&self.keys.leader, leader.revision).then_put(
+            &vote,
+            leader.revision.to_string(),
+            Some(lease),
+        );
         if self.etcd.commit(&txn).await? {
             warn!(leader = leader.name, leader.revision, "Voted that the leader is dead");
             metrics::counter!("warden_votes_total").increment(1);
             self.warned_of_interval = false;
         }
-        self.vote = Some(Vote { leader: leader.clone(), lease });
+        self.vote = Some(Vote {
+            leader: leader.clone(),
+            lease,
+        });
         Ok(())
     }
 
@@ -244,7 +257,10 @@ impl Watcher {
         if deleted {
             warn!(leader = leader.name, votes, "Deleted the key of the dead leader");
         } else {
-            info!(leader = leader.name, votes, "The key of the dead leader was no longer as it was");
+            info!(
+                leader = leader.name,
+                votes, "The key of the dead leader was no longer as it was"
+            );
         }
         let outcome = if deleted { "deleted" } else { "too_late" };
         metrics::counter!("warden_deletions_total", "outcome" => outcome).increment(1);
@@ -276,7 +292,11 @@ impl Hearing {
             self.heard = heard;
             self.changed_at = now;
         }
-        if now.duration_since(self.changed_at) < self.silence { Wal::Fresh } else { Wal::Silent }
+        if now.duration_since(self.changed_at) < self.silence {
+            Wal::Fresh
+        } else {
+            Wal::Silent
+        }
     }
 }
 

@@ -21,9 +21,17 @@ fn cluster(entries: Vec<KeyValue>) -> Cluster {
 fn healthy(votes: &[(&str, &str)]) -> Cluster {
     let mut entries = vec![
         entry("leader", "postgres-1", 40),
-        entry("sync", r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#, 50),
+        entry(
+            "sync",
+            r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#,
+            50,
+        ),
     ];
-    entries.extend(votes.iter().map(|(node, about)| entry(&format!("votes/{node}"), about, 60)));
+    entries.extend(
+        votes
+            .iter()
+            .map(|(node, about)| entry(&format!("votes/{node}"), about, 60)),
+    );
     cluster(entries)
 }
 
@@ -33,14 +41,21 @@ fn everything_is_read_as_patroni_and_the_wardens_write_it() {
         entry("config", r#"{"ttl":20,"pause":true}"#, 1),
         entry("leader", "postgres-1", 40),
         entry("promotion", r#"{"node":"postgres-1","number":7}"#, 30),
-        entry("sync", r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#, 50),
+        entry(
+            "sync",
+            r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#,
+            50,
+        ),
         entry("votes/postgres-2", "40", 60),
         entry("deletions/postgres-3", "postgres-2", 20),
     ]);
     let sync = read.sync.unwrap();
     assert_eq!(read.leader.unwrap().revision, 40);
     assert_eq!((sync.revision, sync.state.quorum), (50, 1));
-    assert_eq!(Vec::from_iter(sync.state.members()), ["postgres-1", "postgres-2", "postgres-3"]);
+    assert_eq!(
+        Vec::from_iter(sync.state.members()),
+        ["postgres-1", "postgres-2", "postgres-3"]
+    );
     assert_eq!(read.promotion.number, 7);
     assert!(read.paused);
     assert_eq!(read.votes["postgres-2"], 40);
@@ -49,7 +64,10 @@ fn everything_is_read_as_patroni_and_the_wardens_write_it() {
 
 #[test]
 fn a_leader_alone_is_written_without_voters() {
-    for text in [r#"{"leader":"postgres-1","quorum":0,"sync_standby":null}"#, r#"{"leader":"postgres-1","sync_standby":""}"#] {
+    for text in [
+        r#"{"leader":"postgres-1","quorum":0,"sync_standby":null}"#,
+        r#"{"leader":"postgres-1","sync_standby":""}"#,
+    ] {
         let state = SyncState::parse(text).unwrap();
         assert_eq!(Vec::from_iter(state.members()), ["postgres-1"]);
         assert_eq!(state.quorum, 0);
@@ -58,7 +76,10 @@ fn a_leader_alone_is_written_without_voters() {
 
 #[test]
 fn what_cannot_be_read_is_named() {
-    let snapshot = Snapshot { revision: 9, entries: vec![entry("sync", "nonsense", 5)] };
+    let snapshot = Snapshot {
+        revision: 9,
+        entries: vec![entry("sync", "nonsense", 5)],
+    };
     let error = Cluster::parse(&keys(), snapshot).unwrap_err();
     assert!(error.to_string().contains("/db/shop/sync"), "{error}");
 }
@@ -83,7 +104,11 @@ fn only_members_vote_and_the_leader_is_not_among_them() {
 fn the_last_replica_decides_alone() {
     let read = cluster(vec![
         entry("leader", "postgres-1", 40),
-        entry("sync", r#"{"leader":"postgres-1","quorum":0,"sync_standby":"postgres-3"}"#, 50),
+        entry(
+            "sync",
+            r#"{"leader":"postgres-1","quorum":0,"sync_standby":"postgres-3"}"#,
+            50,
+        ),
         entry("votes/postgres-3", "40", 60),
     ]);
     assert!(read.is_voted_dead());
@@ -93,7 +118,11 @@ fn the_last_replica_decides_alone() {
 fn a_successor_that_has_not_written_sync_yet_can_be_voted_dead_by_those_that_are_left() {
     let mut entries = vec![
         entry("leader", "postgres-2", 70),
-        entry("sync", r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#, 50),
+        entry(
+            "sync",
+            r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#,
+            50,
+        ),
         entry("votes/postgres-3", "70", 80),
     ];
     assert!(!cluster(entries.clone()).is_voted_dead());

@@ -33,8 +33,15 @@ async fn what_is_put_is_read_with_its_revision() {
     let (one, two) = (format!("{prefix}one"), format!("{prefix}two"));
     let put = Txn::default().then_put(&one, "1", None).then_put(&two, "zwölf", None);
     assert!(etcd.commit(&put).await.unwrap());
-    let read = etcd.read(&[Keys::StartingWith(prefix.clone()), Keys::One("/none".to_owned())]).await.unwrap();
-    let values: Vec<_> = read.entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+    let read = etcd
+        .read(&[Keys::StartingWith(prefix.clone()), Keys::One("/none".to_owned())])
+        .await
+        .unwrap();
+    let values: Vec<_> = read
+        .entries
+        .iter()
+        .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+        .collect();
     assert_eq!(values, [(one.as_str(), "1"), (two.as_str(), "zwölf")]);
     assert!(read.entries[0].mod_revision > 0 && read.entries[0].mod_revision <= read.revision);
     assert_eq!(read.entries[0].mod_revision, read.entries[1].mod_revision);
@@ -43,10 +50,24 @@ async fn what_is_put_is_read_with_its_revision() {
 #[tokio::test]
 async fn a_transaction_happens_only_if_all_conditions_hold() {
     let (etcd, key) = (etcd(), unique());
-    assert!(etcd.commit(&Txn::default().if_revision(&key, 0).then_put(&key, "mine", None)).await.unwrap());
-    assert!(!etcd.commit(&Txn::default().if_revision(&key, 0).then_put(&key, "too late", None)).await.unwrap());
+    assert!(
+        etcd.commit(&Txn::default().if_revision(&key, 0).then_put(&key, "mine", None))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !etcd
+            .commit(&Txn::default().if_revision(&key, 0).then_put(&key, "too late", None))
+            .await
+            .unwrap()
+    );
     let revision = etcd.read(&[Keys::One(key.clone())]).await.unwrap().entries[0].mod_revision;
-    let two_conditions = |value| Txn::default().if_value(&key, value).if_revision(&key, revision).then_delete(&key);
+    let two_conditions = |value| {
+        Txn::default()
+            .if_value(&key, value)
+            .if_revision(&key, revision)
+            .then_delete(&key)
+    };
     assert!(!etcd.commit(&two_conditions("yours")).await.unwrap());
     assert_eq!(value_of(&etcd, &key).await.as_deref(), Some("mine"));
     assert!(etcd.commit(&two_conditions("mine")).await.unwrap());
@@ -57,12 +78,19 @@ async fn a_transaction_happens_only_if_all_conditions_hold() {
 async fn a_key_ends_with_its_lease() {
     let (etcd, key) = (etcd(), unique());
     let lease = etcd.grant_lease(Duration::from_secs(60)).await.unwrap();
-    assert!(etcd.commit(&Txn::default().then_put(&key, "1", Some(lease))).await.unwrap());
+    assert!(
+        etcd.commit(&Txn::default().then_put(&key, "1", Some(lease)))
+            .await
+            .unwrap()
+    );
     assert!(etcd.keep_alive(lease).await.unwrap());
     etcd.revoke(lease).await.unwrap();
     assert_eq!(value_of(&etcd, &key).await, None);
     assert!(!etcd.keep_alive(lease).await.unwrap());
-    let orphan = etcd.commit(&Txn::default().then_put(&key, "1", Some(lease))).await.unwrap_err();
+    let orphan = etcd
+        .commit(&Txn::default().then_put(&key, "1", Some(lease)))
+        .await
+        .unwrap_err();
     assert!(matches!(orphan, EtcdError::Refused { .. }), "{orphan}");
 }
 
@@ -80,10 +108,15 @@ async fn a_watch_reports_changes_of_all_its_keys_and_of_no_others() {
     // Changes from before the watch are reported as well, if they are not from before its revision.
     let mut late = etcd.watch(&keys[..1], start + 1).await.unwrap();
     timeout(DEADLINE, late.changed()).await.unwrap().unwrap();
-    etcd.commit(&Txn::default().then_put(&format!("{prefix}other"), "1", None)).await.unwrap();
+    etcd.commit(&Txn::default().then_put(&format!("{prefix}other"), "1", None))
+        .await
+        .unwrap();
     etcd.commit(&Txn::default().then_delete(&one)).await.unwrap();
     timeout(DEADLINE, watch.changed()).await.unwrap().unwrap();
-    assert!(timeout(Duration::from_millis(50), watch.changed()).await.is_err(), "somebody else's key was reported");
+    assert!(
+        timeout(Duration::from_millis(50), watch.changed()).await.is_err(),
+        "somebody else's key was reported"
+    );
 }
 
 #[tokio::test]

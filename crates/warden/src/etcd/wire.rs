@@ -37,7 +37,10 @@ pub(super) struct TxnAnswer {
 
 impl TxnAnswer {
     pub(super) fn into_entries(self) -> Vec<KeyValue> {
-        let ranges = self.responses.into_iter().filter_map(|response| response.response_range);
+        let ranges = self
+            .responses
+            .into_iter()
+            .filter_map(|response| response.response_range);
         ranges.flat_map(|range| range.kvs).collect()
     }
 }

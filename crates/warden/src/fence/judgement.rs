@@ -41,7 +41,11 @@ pub(super) fn judge(
     if behind.len() >= needed {
         Judgement::Safe { behind }
     } else {
-        Judgement::Missing(format!("{} of {needed} members stand behind this node: {}", behind.len(), not.join(", ")))
+        Judgement::Missing(format!(
+            "{} of {needed} members stand behind this node: {}",
+            behind.len(),
+            not.join(", ")
+        ))
     }
 }
 
@@ -77,7 +81,9 @@ fn future_commits_are_safe(candidate: &str, synchronous_standby_names: &str, syn
         return Ok(());
     }
     let Some(waited_for) = WaitedFor::parse(synchronous_standby_names) else {
-        return Err(format!("commits here would wait for {synchronous_standby_names:?}, which says nothing"));
+        return Err(format!(
+            "commits here would wait for {synchronous_standby_names:?}, which says nothing"
+        ));
     };
     let strangers = waited_for.names.iter().filter(|name| !members.contains(name.as_str()));
     let others = waited_for.count.saturating_sub(strangers.count());
@@ -105,7 +111,10 @@ impl WaitedFor {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.is_empty() {
-            return Some(Self { count: 0, names: Vec::new() });
+            return Some(Self {
+                count: 0,
+                names: Vec::new(),
+            });
         }
         let (count, list) = match text.strip_suffix(')').and_then(|inner| inner.split_once('(')) {
             Some((head, list)) => {
@@ -120,7 +129,10 @@ impl WaitedFor {
 
     fn name(text: &str) -> Option<String> {
         let text = text.trim();
-        let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+        let bare = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or(text);
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
         (!bare.is_empty() && bare.chars().all(fits)).then(|| bare.to_owned())
     }

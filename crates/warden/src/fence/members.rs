@@ -48,7 +48,8 @@ impl Members {
         for member in members {
             if self.asked.insert(member.to_owned()) {
                 let postgres = Postgres::remote(member, self.port, &self.user, &self.password, ANSWER_TIMEOUT);
-                self.tasks.spawn(interview(member.to_owned(), postgres, Arc::clone(&self.shared)));
+                self.tasks
+                    .spawn(interview(member.to_owned(), postgres, Arc::clone(&self.shared)));
             }
         }
     }
@@ -56,7 +57,9 @@ impl Members {
     pub(super) fn answers(&self) -> BTreeMap<String, Standing> {
         let answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = answers.iter().filter(|(_, (at, _))| at.elapsed() < ANSWER_AGE_MAX);
-        fresh.map(|(member, (_, standing))| (member.clone(), standing.clone())).collect()
+        fresh
+            .map(|(member, (_, standing))| (member.clone(), standing.clone()))
+            .collect()
     }
 
     /// Completes when somebody has answered.

@@ -39,7 +39,10 @@ impl Node {
     }
 
     fn watchers(&self) -> Vec<Pid> {
-        self.read("watchers").lines().map(|line| Pid::from_raw(line.parse().unwrap()).unwrap()).collect()
+        self.read("watchers")
+            .lines()
+            .map(|line| Pid::from_raw(line.parse().unwrap()).unwrap())
+            .collect()
     }
 }
 
@@ -58,17 +61,25 @@ async fn patroni_is_started_with_a_private_configuration_and_its_status_is_ours(
     let (_sender, signals) = mpsc::channel(1);
     assert_eq!(ends_with(&node, signals).await, code(7));
     let path = &node.config.patroni_config;
-    assert_eq!(node.read("journal"), format!("prepared\nconfigured\npatroni {}\n", path.display()));
+    assert_eq!(
+        node.read("journal"),
+        format!("prepared\nconfigured\npatroni {}\n", path.display())
+    );
     assert_eq!(node.read("patroni.yml"), "password: secret\n");
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
 async fn signals_are_passed_on_and_patroni_takes_its_time() {
-    let node = Node::new("trap 'echo hup >>journal' HUP; trap 'echo term >>journal; exit 0' TERM\necho ready >>journal\nwhile :; do sleep 0.05; done");
+    let node = Node::new(
+        "trap 'echo hup >>journal' HUP; trap 'echo term >>journal; exit 0' TERM\necho ready >>journal\nwhile :; do sleep 0.05; done",
+    );
     let (sender, signals) = mpsc::channel(2);
     let journal_has = async |line: &str| {
-        wait_until(line, DEADLINE, async || node.read("journal").lines().any(|found| found == line)).await;
+        wait_until(line, DEADLINE, async || {
+            node.read("journal").lines().any(|found| found == line)
+        })
+        .await;
     };
     let (ended, ()) = tokio::join!(ends_with(&node, signals), async {
         journal_has("ready").await;
@@ -103,7 +114,10 @@ async fn a_watcher_that_dies_is_started_again_and_patroni_does_not_notice() {
     assert_eq!(node.read("journal").matches("started").count(), 1);
     // The last watcher went with its supervisor.
     let last = node.watchers()[2];
-    wait_until("no watcher", DEADLINE, async || rustix::process::test_kill_process(last).is_err()).await;
+    wait_until("no watcher", DEADLINE, async || {
+        rustix::process::test_kill_process(last).is_err()
+    })
+    .await;
 }
 
 #[tokio::test]

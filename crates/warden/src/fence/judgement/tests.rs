@@ -36,7 +36,10 @@ fn behind_me() -> Standing {
 }
 
 fn judged(sync: &SyncState, answers: &[(&str, Standing)]) -> Judgement {
-    let answers = answers.iter().map(|(name, standing)| ((*name).to_owned(), standing.clone())).collect();
+    let answers = answers
+        .iter()
+        .map(|(name, standing)| ((*name).to_owned(), standing.clone()))
+        .collect();
     judge(ME, &candidate(), Some(sync), &answers)
 }
 
@@ -50,14 +53,28 @@ fn missing(judgement: &Judgement) -> &str {
 #[test]
 fn a_member_with_another_behind_it_may_be_promoted() {
     let judgement = judged(&usual(), &[("postgres-3", behind_me())]);
-    assert_eq!(judgement, Judgement::Safe { behind: vec!["postgres-3".to_owned()] });
+    assert_eq!(
+        judgement,
+        Judgement::Safe {
+            behind: vec!["postgres-3".to_owned()]
+        }
+    );
 }
 
 #[test]
 fn who_may_still_acknowledge_to_the_old_leader_does_not_stand_behind() {
-    let streams_from = |host: Option<&str>| Standing { streams_from: host.map(str::to_owned), ..behind_me() };
-    let ahead = Standing { position: 1001, ..behind_me() };
-    let primary = Standing { in_recovery: false, ..behind_me() };
+    let streams_from = |host: Option<&str>| Standing {
+        streams_from: host.map(str::to_owned),
+        ..behind_me()
+    };
+    let ahead = Standing {
+        position: 1001,
+        ..behind_me()
+    };
+    let primary = Standing {
+        in_recovery: false,
+        ..behind_me()
+    };
     for (standing, reason) in [
         (streams_from(Some("postgres-1")), "streams from postgres-1"),
         (streams_from(None), "streams from nobody"),
@@ -72,14 +89,23 @@ fn who_may_still_acknowledge_to_the_old_leader_does_not_stand_behind() {
 
 #[test]
 fn the_old_leader_counts_like_any_member_once_it_follows() {
-    assert!(matches!(judged(&usual(), &[("postgres-1", behind_me())]), Judgement::Safe { .. }));
-    let still_primary = Standing { in_recovery: false, ..behind_me() };
+    assert!(matches!(
+        judged(&usual(), &[("postgres-1", behind_me())]),
+        Judgement::Safe { .. }
+    ));
+    let still_primary = Standing {
+        in_recovery: false,
+        ..behind_me()
+    };
     missing(&judged(&usual(), &[("postgres-1", still_primary)]));
 }
 
 #[test]
 fn a_node_that_sync_names_as_leader_is_no_exception() {
-    let own = Standing { synchronous_standby_names: r#"ANY 1 ("postgres-1","postgres-3")"#.to_owned(), ..candidate() };
+    let own = Standing {
+        synchronous_standby_names: r#"ANY 1 ("postgres-1","postgres-3")"#.to_owned(),
+        ..candidate()
+    };
     let sync = sync(ME, &["postgres-1", "postgres-3"], 1);
     missing(&judge(ME, &own, Some(&sync), &BTreeMap::new()));
 }
@@ -87,10 +113,16 @@ fn a_node_that_sync_names_as_leader_is_no_exception() {
 #[test]
 fn an_outsider_needs_one_more() {
     let outside = sync("postgres-1", &["postgres-3"], 0);
-    let own = Standing { synchronous_standby_names: r#"ANY 2 ("postgres-1","postgres-3")"#.to_owned(), ..candidate() };
+    let own = Standing {
+        synchronous_standby_names: r#"ANY 2 ("postgres-1","postgres-3")"#.to_owned(),
+        ..candidate()
+    };
     let answers = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), behind_me())).collect();
     missing(&judge(ME, &own, Some(&outside), &BTreeMap::new()));
-    assert!(matches!(judge(ME, &own, Some(&outside), &answers(&["postgres-3"])), Judgement::Safe { .. }));
+    assert!(matches!(
+        judge(ME, &own, Some(&outside), &answers(&["postgres-3"])),
+        Judgement::Safe { .. }
+    ));
 }
 
 #[test]
@@ -101,9 +133,15 @@ fn a_leader_that_goes_on_alone_is_succeeded_by_nobody() {
 
 #[test]
 fn the_last_one_acknowledging_may_be_promoted_alone() {
-    let own = Standing { synchronous_standby_names: r#"ANY 1 ("postgres-1")"#.to_owned(), ..candidate() };
+    let own = Standing {
+        synchronous_standby_names: r#"ANY 1 ("postgres-1")"#.to_owned(),
+        ..candidate()
+    };
     let pair = sync("postgres-1", &[ME], 0);
-    assert_eq!(judge(ME, &own, Some(&pair), &BTreeMap::new()), Judgement::Safe { behind: vec![] });
+    assert_eq!(
+        judge(ME, &own, Some(&pair), &BTreeMap::new()),
+        Judgement::Safe { behind: vec![] }
+    );
 }
 
 #[test]
@@ -116,15 +154,31 @@ fn commits_that_would_wait_for_somebody_whom_sync_no_longer_names_are_not_safe()
 
 #[test]
 fn where_nothing_was_promised_anybody_may_be_promoted() {
-    assert_eq!(judge(ME, &candidate(), None, &BTreeMap::new()), Judgement::Safe { behind: vec![] });
-    let nobody = SyncState { leader: None, voters: [].into(), quorum: 0 };
-    let own = Standing { synchronous_standby_names: String::new(), ..candidate() };
-    assert_eq!(judge(ME, &own, Some(&nobody), &BTreeMap::new()), Judgement::Safe { behind: vec![] });
+    assert_eq!(
+        judge(ME, &candidate(), None, &BTreeMap::new()),
+        Judgement::Safe { behind: vec![] }
+    );
+    let nobody = SyncState {
+        leader: None,
+        voters: [].into(),
+        quorum: 0,
+    };
+    let own = Standing {
+        synchronous_standby_names: String::new(),
+        ..candidate()
+    };
+    assert_eq!(
+        judge(ME, &own, Some(&nobody), &BTreeMap::new()),
+        Judgement::Safe { behind: vec![] }
+    );
 }
 
 #[test]
 fn a_primary_is_no_candidate() {
-    let own = Standing { in_recovery: false, ..candidate() };
+    let own = Standing {
+        in_recovery: false,
+        ..candidate()
+    };
     assert!(missing(&judge(ME, &own, Some(&usual()), &BTreeMap::new())).contains("no replica"));
 }
 
@@ -132,7 +186,10 @@ fn a_primary_is_no_candidate() {
 fn names_are_read_as_patroni_writes_them() {
     let parsed = |text: &str| WaitedFor::parse(text).map(|waited| (waited.count, waited.names.join(" ")));
     assert_eq!(parsed(""), Some((0, String::new())));
-    assert_eq!(parsed(r#"ANY 1 ("postgres-1","postgres-3")"#), Some((1, "postgres-1 postgres-3".to_owned())));
+    assert_eq!(
+        parsed(r#"ANY 1 ("postgres-1","postgres-3")"#),
+        Some((1, "postgres-1 postgres-3".to_owned()))
+    );
     assert_eq!(parsed("2 (a,b,c)"), Some((2, "a b c".to_owned())));
     assert_eq!(parsed("FIRST 1 (a)"), Some((1, "a".to_owned())));
     assert_eq!(parsed(r#""postgres-1""#), Some((1, "postgres-1".to_owned())));
@@ -174,7 +231,9 @@ fn subsets(of: &[String], size: usize) -> Vec<Vec<String>> {
     if size == 0 {
         return vec![Vec::new()];
     }
-    let Some((first, rest)) = of.split_first() else { return Vec::new() };
+    let Some((first, rest)) = of.split_first() else {
+        return Vec::new();
+    };
     let mut all = subsets(rest, size);
     all.extend(subsets(rest, size - 1).into_iter().map(|mut set| {
         set.push(first.clone());
