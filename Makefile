@@ -1,4 +1,4 @@
-.PHONY: up down clean logs status heal restock loadtest test audit backup restore
+.PHONY: up down clean logs status heal restock loadtest test failover-times audit backup restore
 
 up: ## sets up what is missing, builds, starts, waits, prints the addresses
 	@scripts/up
@@ -18,6 +18,8 @@ loadtest: ## what the stack can take
 	@scripts/loadtest
 test: ## formatting, lints, unit, service and system tests
 	@scripts/test
+failover-times: ## how long writes wait when parts of the data tier die: a table
+	@scripts/failover-times
 audit: ## orders, stock and payments agree to the row
 	@scripts/audit
 backup: ## takes a base backup now

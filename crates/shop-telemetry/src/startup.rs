@@ -176,13 +176,16 @@ fn variables_of<T: clap::CommandFactory>(error: &clap::Error) -> Vec<String> {
         _ => Vec::new(),
     };
     let command = T::command();
+    // A subcommand's arguments are its own, and the error doesn't say whose they are.
+    let arguments = command
+        .get_arguments()
+        .chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    let arguments: Vec<_> = arguments.collect();
     named
         .iter()
         .filter_map(|named| {
             let long = named.split_whitespace().next()?.strip_prefix("--")?;
-            let argument = command
-                .get_arguments()
-                .find(|argument| argument.get_long() == Some(long))?;
+            let argument = arguments.iter().find(|argument| argument.get_long() == Some(long))?;
             Some(argument.get_env()?.to_string_lossy().into_owned())
         })
         .collect()
@@ -223,6 +226,24 @@ mod tests {
         port: u16,
         #[arg(long, env = "TELEMETRY_TEST_SOME_PASSWORD_FILE")]
         password_file: SecretFile,
+    }
+
+    #[derive(clap::Parser, Debug)]
+    struct WithSubcommand {
+        #[command(subcommand)]
+        _command: Subcommand,
+    }
+
+    #[derive(clap::Subcommand, Debug)]
+    enum Subcommand {
+        Serve(Arguments),
+    }
+
+    #[test]
+    fn a_subcommand_has_variables_as_well() {
+        use clap::Parser as _;
+        let error = WithSubcommand::try_parse_from(["x", "serve", "--port", "many"]).unwrap_err();
+        assert_eq!(variables_of::<WithSubcommand>(&error), ["TELEMETRY_TEST_SOME_PORT"]);
     }
 
     #[test]

@@ -12,5 +12,5 @@ mod wait;
 pub use database::FreshDatabase;
 pub use proxy::FaultyProxy;
 pub use server::TestServer;
-pub use testbed::{amqp_url, cache_url, database_url, redis_url, sentinel, unique};
+pub use testbed::{amqp_url, cache_url, database_url, etcd_host, redis_url, sentinel, unique};
 pub use wait::wait_until;

@@ -25,6 +25,11 @@ pub fn amqp_url() -> String {
     variable("TEST_AMQP_URL")
 }
 
+/// An etcd (`host:port`), for keys of one's own.
+pub fn etcd_host() -> String {
+    variable("TEST_ETCD")
+}
+
 /// A name that no other test has, for keys and queues in shared databases.
 pub fn unique(stem: &str) -> String {
     format!("{stem}_{}", uuid::Uuid::new_v4().simple())

@@ -1,0 +1,80 @@
+//! Disks that are full, and slots that hold too much.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    failover::tier::{Node, Tier},
+    poll_until,
+};
+
+const DATA: &str = "/var/lib/postgresql/data";
+
+/// A disk larger than this is no disk that was made to be filled.
+const DISK_MIB_MAX: u64 = 2048;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+impl Tier {
+    /// Whether the disk of `node` is one that may be filled: in memory, with a bound (`scripts/failover-stack up memory`).
+    pub async fn disk_may_be_filled(&self, node: Node) -> Result<bool> {
+        let seen = self
+            .as_postgres(node, &["df", "--output=fstype,size", "--block-size=1M", DATA])
+            .await?;
+        let mut words = seen.lines().last().unwrap_or_default().split_whitespace();
+        let in_memory = words.next() == Some("tmpfs");
+        let size_mib: u64 = words.next().unwrap_or_default().parse()?;
+        Ok(in_memory && size_mib <= DISK_MIB_MAX)
+    }
+
+    /// Takes all the room that is left on the disk of `node`.
+    pub async fn fill_disk(&self, node: Node) -> Result<()> {
+        ensure!(
+            self.disk_may_be_filled(node).await?,
+            "{node} has a disk that others use too"
+        );
+        let fill = format!("cat /dev/zero >{DATA}/ballast; test -s {DATA}/ballast");
+        self.as_postgres(node, &["sh", "-c", &fill]).await.map(drop)
+    }
+
+    /// Gives it back.
+    pub async fn empty_disk(&self, node: Node) -> Result<()> {
+        self.as_postgres(node, &["rm", "-f", &format!("{DATA}/ballast")])
+            .await
+            .map(drop)
+    }
+
+    /// Starts new segments of the log until the server of `node` has found no room for one, and is gone.
+    pub async fn use_the_log_up(&self, node: Node) -> Result<()> {
+        let switch = "select pg_logical_emit_message(false, 'failover', 'a new segment'); select pg_switch_wal()";
+        poll_until("the disk is full", DEADLINE, Duration::from_millis(10), || async {
+            match self.psql(node, "postgres", switch).await {
+                Ok(position) => Err(position),
+                Err(_) => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Writes log on the primary until the slot that it keeps for `replica` has been given up.
+    pub async fn outgrow_slot(&self, primary: Node, replica: Node) -> Result<()> {
+        let slot = replica.name.replace('-', "_");
+        let state = format!("select wal_status from pg_replication_slots where slot_name = '{slot}'");
+        let write = "select count(pg_logical_emit_message(false, 'failover', repeat('x', 1000000))) from generate_series(1, 16);
+                     select pg_switch_wal(); checkpoint";
+        poll_until("the slot is lost", DEADLINE, Duration::from_millis(10), || async {
+            for step in [write, &state] {
+                let seen = self
+                    .psql(primary, "postgres", step)
+                    .await
+                    .map_err(|error| format!("{error:#}"))?;
+                if step == state && (seen == "lost" || seen.is_empty()) {
+                    return Ok(());
+                }
+            }
+            Err(format!("the slot {slot} still holds"))
+        })
+        .await
+    }
+}

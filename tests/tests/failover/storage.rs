@@ -1,0 +1,67 @@
+//! Room that runs out.
+
+use anyhow::Result;
+use system_tests::failover::{Node, Scene, Tier};
+
+/// As they are in `deploy/postgres/configure`, and small enough to be outgrown in a moment.
+const SIZES: [(&str, &str, &str); 2] = [
+    ("max_slot_wal_keep_size", "1GB", "48MB"),
+    ("wal_keep_size", "256MB", "16MB"),
+];
+
+async fn outgrow(scene: &Scene, primary: Node, replica: Node) -> Result<()> {
+    for (name, _, small) in SIZES {
+        scene.tier.set_parameter(name, small).await?;
+    }
+    scene.tier.kill(replica).await?;
+    scene.tier.outgrow_slot(primary, replica).await?;
+    scene
+        .wait_for_writes("without the replica", |node| node == primary)
+        .await?;
+    scene.tier.start(replica).await?;
+    scene.wait_for_replica(replica).await.map(drop)
+}
+
+async fn put_back(tier: &Tier) -> Result<()> {
+    tier.heal().await?;
+    for (name, usual, _) in SIZES {
+        tier.set_parameter(name, usual).await?;
+    }
+    Ok(())
+}
+
+/// The log that the replica needs is gone by then: it takes a new copy of everything, by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_slot_outgrew_its_bound_comes_back_by_itself() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let primary = scene.primary().await?;
+    let [replica, _] = scene.tier.others(primary);
+    scene.fault_begins();
+    let outcome = outgrow(&scene, primary, replica).await;
+    let restored = put_back(&scene.tier).await;
+    outcome?;
+    restored?;
+    scene.end().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_whose_disk_is_full_is_succeeded_and_comes_back_when_there_is_room() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let full = scene.primary().await?;
+    if !scene.tier.disk_may_be_filled(full).await? {
+        println!("left out: the disks of this cluster are the machine's own");
+        return scene.end().await.map(drop);
+    }
+    scene.fault_begins();
+    scene.tier.fill_disk(full).await?;
+    let outcome = async {
+        scene.tier.use_the_log_up(full).await?;
+        scene.wait_for_successor(full).await?;
+        scene.wait_for_writes("by the new primary", |node| node != full).await
+    };
+    let outcome = outcome.await;
+    scene.tier.empty_disk(full).await?;
+    outcome?;
+    scene.wait_for_replica(full).await?;
+    scene.end().await.map(drop)
+}
