@@ -38,7 +38,7 @@ fn behind_me() -> Standing {
 fn judged(sync: &SyncState, answers: &[(&str, Standing)]) -> Judgement {
     let answers = answers
         .iter()
-        .map(|(name, standing)| ((*name).to_owned(), standing.clone()))
+        .map(|(name, standing)| ((*name).to_owned(), Ok(standing.clone())))
         .collect();
     judge(ME, &candidate(), Some(sync), &answers)
 }
@@ -117,7 +117,7 @@ fn an_outsider_needs_one_more() {
         synchronous_standby_names: r#"ANY 2 ("postgres-1","postgres-3")"#.to_owned(),
         ..candidate()
     };
-    let answers = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), behind_me())).collect();
+    let answers = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Ok(behind_me()))).collect();
     missing(&judge(ME, &own, Some(&outside), &BTreeMap::new()));
     assert!(matches!(
         judge(ME, &own, Some(&outside), &answers(&["postgres-3"])),
