@@ -213,7 +213,7 @@ proptest! {
     ) {
         prop_assume!(!members.is_empty() && quorum < members.len());
         let others: Vec<_> = listed.into_iter().filter(|name| name != ME).collect();
-        prop_assume!(count <= others.len() && (count > 0) == !others.is_empty());
+        prop_assume!(count <= others.len() && (count > 0) != others.is_empty());
         let state = SyncState { leader: Some(members[0].clone()), voters: members[1..].iter().cloned().collect(), quorum };
         let names = if count == 0 { String::new() } else { format!("ANY {count} ({})", others.join(",")) };
         if future_commits_are_safe(ME, &names, &state).is_ok() {
