@@ -8,7 +8,8 @@ use shop_testkit::FreshDatabase;
 use sqlx::Executor as _;
 use sqlx::migrate::Migrate as _;
 
-const WAIT: Duration = Duration::from_secs(20);
+/// A busy machine may take several looks to find its primary.
+const WAIT: Duration = Duration::from_secs(60);
 
 fn target(database: &FreshDatabase, migrations: &'static sqlx::migrate::Migrator) -> Target {
     Target {
