@@ -32,8 +32,8 @@ pub enum Action {
     Resolve(NodeId),
     /// A primary puts its timelines into `/history`, without asking anybody.
     WriteHistory(NodeId),
-    /// A standby wins the race for the missing key, reads the keys again, and sets `synchronous_standby_names` for the time after
-    /// its promotion.
+    /// A standby wins the race for the missing key, reads the keys again, and sets `synchronous_standby_names` for the
+    /// time after its promotion.
     Acquire(NodeId),
     /// The fence is content.
     Seal(NodeId),

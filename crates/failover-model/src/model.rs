@@ -12,7 +12,8 @@ use crate::wal::TIMELINES_MAX;
 pub struct Bounds {
     pub writes: u8,
     pub promotions: u8,
-    /// Whether the leader key may also go by itself. That leaves `/sync` as it is, so it allows all that a deletion does.
+    /// Whether the leader key may also go by itself. That leaves `/sync` as it is, so it allows all that a deletion
+    /// does.
     pub expiry: bool,
 }
 
@@ -44,8 +45,8 @@ pub const SUCCEEDS: &str = "a successor acknowledges a write";
 pub const POSSIBLE: &str = "q + 1 members that are up and connected can come to a primary";
 
 impl FailoverModel {
-    /// Looks at every state that a run of `steps` can reach, nearest first, until a property fails. One thread, because with
-    /// several stateright's depths are only roughly the shortest.
+    /// Looks at every state that a run of `steps` can reach, nearest first, until a property fails. One thread, because
+    /// with several stateright's depths are only roughly the shortest.
     pub fn check(self, steps: usize) -> impl Checker<Self> {
         // stateright's depth counts states, and it doesn't look at those of the last.
         let depth = steps + 2;

@@ -10,8 +10,8 @@ use crate::step;
 /// More states than this no search has needed.
 const STATES_MAX: usize = 20_000;
 
-/// The groups of this state that must be able to: q + 1 members or more, up and connected, and whoever else is with them. A node whose WAL
-/// has forked off isn't up, as far as this goes, before a primary let it rewind.
+/// The groups of this state that must be able to: q + 1 members or more, up and connected, and whoever else is with
+/// them. A node whose WAL has forked off isn't up, as far as this goes, before a primary let it rewind.
 pub fn entitled_groups(state: &State) -> impl Iterator<Item = Nodes> {
     let forked = |a: NodeId, b: NodeId| state.timelines.conflict(state.node(a).wal, state.node(b).wal);
     (1u8..8).map(Nodes::from_bits).filter(move |group| {
@@ -20,8 +20,8 @@ pub fn entitled_groups(state: &State) -> impl Iterator<Item = Nodes> {
     })
 }
 
-/// Whether the group, cut off from everybody else but not from etcd, can reach a state in which one of them leads and can
-/// acknowledge all that it has.
+/// Whether the group, cut off from everybody else but not from etcd, can reach a state in which one of them leads and
+/// can acknowledge all that it has.
 pub fn possible(model: &FailoverModel, state: &State, group: Nodes) -> bool {
     let bounds = Bounds {
         promotions: model.bounds.promotions + 1,

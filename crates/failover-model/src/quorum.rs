@@ -1,7 +1,8 @@
-//! Patroni's `QuorumStateResolver` (`patroni/quorum.py`, 4.0.7) for `synchronous_node_count: 1`, one transition at a time.
+//! Patroni's `QuorumStateResolver` (`patroni/quorum.py`, 4.0.7) for `synchronous_node_count: 1`, one transition at a
+//! time.
 //!
-//! Patroni computes a list of transitions and carries it out; the model carries out the first one and computes the next from what is
-//! then. That is what Patroni does when it is interrupted after each, as it may be.
+//! Patroni computes a list of transitions and carries it out; the model carries out the first one and computes the next
+//! from what is then. That is what Patroni does when it is interrupted after each, as it may be.
 
 use crate::state::{NodeId, Nodes, Sync};
 

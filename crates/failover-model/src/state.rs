@@ -115,14 +115,15 @@ pub enum Role {
     Primary,
 }
 
-/// Where a node's Patroni is in its loop. Anything may happen elsewhere between two steps, and it may stay where it is for ever.
+/// Where a node's Patroni is in its loop. Anything may happen elsewhere between two steps, and it may stay where it is
+/// for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Patroni {
     Idle,
     /// A primary that has just created the leader key, and not read the keys again.
     Acquired,
-    /// A primary that found itself leader and renewed its lease. It works with `/sync` as read, and its next compare-and-set
-    /// succeeds if that is still the latest revision.
+    /// A primary that found itself leader and renewed its lease. It works with `/sync` as read, and its next compare-
+    /// and-set succeeds if that is still the latest revision.
     Leading {
         sync: Sync,
         latest: bool,
@@ -139,13 +140,14 @@ pub struct Node {
     pub wal: Position,
     /// Whom it streams from.
     pub upstream: Option<NodeId>,
-    /// By standby: its last report of what it flushed, and one; 0 if this node holds no walsender for it. A report may be old: the standby
-    /// may have left since.
+    /// By standby: its last report of what it flushed, and one; 0 if this node holds no walsender for it. A report may
+    /// be old: the standby may have left since.
     pub reports: [u8; NODES as usize],
     /// `synchronous_standby_names`, and how many of them a commit waits for.
     pub names: Nodes,
     pub numsync: u8,
-    /// Those of `names` that Patroni once saw with all that was flushed, and how much that was when `names` last changed.
+    /// Those of `names` that Patroni once saw with all that was flushed, and how much that was when `names` last
+    /// changed.
     pub ready: Nodes,
     pub settled_at: u8,
     pub patroni: Patroni,
@@ -223,7 +225,8 @@ impl State {
         format!("{}{}/{}", number + 1, "'".repeat(twins), at.records)
     }
 
-    /// Tells clients at once what may be told. A later promise would be about no more, so nothing is missed by never waiting.
+    /// Tells clients at once what may be told. A later promise would be about no more, so nothing is missed by never
+    /// waiting.
     pub fn acknowledge(&mut self) {
         for id in 0..NODES {
             let Some(position) = self.acknowledgeable(id) else {
@@ -238,7 +241,8 @@ impl State {
         }
     }
 
-    /// The longest WAL of a primary that its quorum has: what it may acknowledge, `None` if nothing of its own timeline.
+    /// The longest WAL of a primary that its quorum has: what it may acknowledge, `None` if nothing of its own
+    /// timeline.
     pub fn acknowledgeable(&self, id: NodeId) -> Option<Position> {
         let node = self.node(id);
         if node.role != Role::Primary {

@@ -1,7 +1,7 @@
 //! Nodes are interchangeable: states that differ only in which node is which have the same future, and hash alike.
 //!
-//! stateright tells states apart by their hashes alone, so this makes it visit one of each kind, while what it visits, and so
-//! every trace, keeps the nodes' names.
+//! stateright tells states apart by their hashes alone, so this makes it visit one of each kind, while what it visits,
+//! and so every trace, keeps the nodes' names.
 
 use std::hash::{Hash, Hasher};
 

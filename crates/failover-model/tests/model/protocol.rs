@@ -1,4 +1,5 @@
-//! The protocol holds with all its rules, and without any of them a run is found that breaks it. Every search ends by its depth.
+//! The protocol holds with all its rules, and without any of them a run is found that breaks it. Every search ends by
+//! its depth.
 
 use failover_model::{Bounds, CLEAN, FailoverModel, KEPT, ONE, Rules, SUCCEEDS};
 use stateright::{Checker, Model};
@@ -17,7 +18,8 @@ fn without(names: &[&str]) -> FailoverModel {
     model
 }
 
-/// The rewrite at deletion matters only where the leader key goes by deletion alone, and the fence doesn't compare names.
+/// The rewrite at deletion matters only where the leader key goes by deletion alone, and the fence doesn't compare
+/// names.
 fn deletion_only(names: &[&str]) -> FailoverModel {
     FailoverModel {
         bounds: Bounds {

@@ -1,6 +1,6 @@
-//! `resolver.txt` is what Patroni 4.0.7's own resolver answers to every input that three nodes can give it. A line has `/sync`'s leader,
-//! voters and quorum, the names, how many of them a commit waits for, how many are confirmed, and who is active; then the first
-//! transition. Sets are bits.
+//! `resolver.txt` is what Patroni 4.0.7's own resolver answers to every input that three nodes can give it. A line has
+//! `/sync`'s leader, voters and quorum, the names, how many of them a commit waits for, how many are confirmed, and who
+//! is active; then the first transition. Sets are bits.
 
 use failover_model::quorum::{Replication, Transition, next_transition};
 use failover_model::state::{Nodes, Sync};
