@@ -129,7 +129,7 @@ async fn break_and_mend(scene: &mut Scene, fault: Fault, number: usize) -> Resul
     let tier = scene.tier.clone();
     let primary = scene.primary().await?;
     let [replica, other] = match tier.others(primary) {
-        [one, two] if number % 2 == 0 => [one, two],
+        [one, two] if number.is_multiple_of(2) => [one, two],
         [one, two] => [two, one],
     };
     scene.fault_begins();

@@ -73,7 +73,10 @@ async fn a_restore_brings_back_the_rows_of_its_moment_and_none_of_later() -> Res
         "it should say which moment was restored: {said}"
     );
     stack.heal().await?;
-    ensure!(stack.sql("inventory", ROWS).await? == rows, "other rows than at {moment}");
+    ensure!(
+        stack.sql("inventory", ROWS).await? == rows,
+        "other rows than at {moment}"
+    );
     ensure!(
         stack.sql("inventory", PRODUCTS).await? == products,
         "other products than at {moment}"

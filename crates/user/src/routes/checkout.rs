@@ -200,7 +200,7 @@ pub(super) async fn create(
     let wish = body.parse(key)?;
     let user_id = UserId(user.id);
     let order = match place(&app, &consistency, user_id, wish).await? {
-        Outcome::Order(order) => order,
+        Outcome::Order(order) => *order,
         Outcome::UnderWay(order_id) => {
             let body = serde_json::json!({"id": order_id.0, "state": OrderState::Pending.as_str()});
             return Ok(located(order_id, (StatusCode::ACCEPTED, Json(body)).into_response()));
@@ -230,7 +230,7 @@ fn located(order_id: OrderId, mut response: Response) -> Response {
 
 /// What became of an order by the time its customer has to be answered.
 enum Outcome {
-    Order(Order),
+    Order(Box<Order>),
     /// It exists, and its row can't be read just now.
     UnderWay(OrderId),
 }
@@ -255,7 +255,10 @@ async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish:
     consistency.wrote(app.cluster(user_id).name(), placed.position);
     let order = app.checkout.wait(&mut placed, deadline).await?;
     consistency.wrote(app.cluster(user_id).name(), placed.position);
-    Ok(order.map_or(Outcome::UnderWay(placed.order_id), Outcome::Order))
+    Ok(match order {
+        Some(order) => Outcome::Order(Box::new(order)),
+        None => Outcome::UnderWay(placed.order_id),
+    })
 }
 
 /// Puts the order together, with the prices of this moment.
