@@ -14,6 +14,9 @@ pub(crate) struct Postgres {
     deadline: Duration,
 }
 
+/// A handshake with a password takes its time where the machine is busy, and begun anew it would take it again.
+const CONNECT_DEADLINE: Duration = Duration::from_millis(1500);
+
 /// Why a server did not say what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostgresError {
@@ -97,20 +100,22 @@ impl Postgres {
     }
 
     async fn row(&mut self, query: &'static str) -> Result<sqlx::postgres::PgRow, PostgresError> {
-        let mut connection = self.connection.take();
-        let asked = timeout(self.deadline, async {
-            let mut open = match connection.take() {
-                Some(open) => open,
-                None => self.options.connect().await?,
-            };
-            let row = sqlx::query(query).fetch_one(&mut open).await?;
-            Ok::<_, sqlx::Error>((open, row))
-        });
         // A connection that was slow or failed is not used again: its next answer might be to this question.
-        let (open, row) = asked.await.map_err(|_| PostgresError::Silent(self.deadline))??;
-        self.connection = Some(open);
+        let mut connection = match self.connection.take() {
+            Some(open) => open,
+            None => within(CONNECT_DEADLINE, self.options.connect()).await?,
+        };
+        let row = within(self.deadline, sqlx::query(query).fetch_one(&mut connection)).await?;
+        self.connection = Some(connection);
         Ok(row)
     }
+}
+
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, PostgresError> {
+    timeout(deadline, work)
+        .await
+        .map_err(|_| PostgresError::Silent(deadline))?
+        .map_err(PostgresError::Failed)
 }
 
 fn options(port: u16, deadline: Duration) -> PgConnectOptions {

@@ -38,12 +38,6 @@ pub(crate) enum Verdict {
     Frozen,
 }
 
-impl Verdict {
-    pub(crate) fn is_dead(self) -> bool {
-        matches!(self, Self::Gone | Self::Frozen)
-    }
-}
-
 /// Since when the leader has been silent, and since when it has refused connections as well.
 #[derive(Debug)]
 pub(crate) struct Suspicion {

@@ -14,7 +14,7 @@ use crate::cluster::{self, Cluster, ClusterError, ClusterKeys, Leader};
 use crate::config::WatchConfig;
 use crate::etcd::{Etcd, LeaseId, Txn};
 use crate::follow::{self, Picture};
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, WalReceiver};
 use crate::probe;
 use crate::suspicion::{Observation, Suspicion, Verdict, Wal};
 
@@ -121,9 +121,7 @@ impl Watcher {
     async fn look(&mut self, leader: &Leader) -> Verdict {
         let began = Instant::now();
         let wal = match self.local.wal_receiver().await {
-            Ok(Some(receiver)) => self
-                .hearing
-                .judge(&leader.name, receiver.streams_from, receiver.heard, began),
+            Ok(Some(receiver)) => self.hearing.judge(&leader.name, receiver, began),
             // A primary that doesn't lead, or none at all: Patroni is at work on it.
             Ok(None) | Err(_) => Wal::Unknown,
         };
@@ -205,10 +203,11 @@ impl Watcher {
     }
 
     async fn cast_vote(&mut self, leader: &Leader) -> Result<(), ClusterError> {
-        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.leader == *leader) {
-            if self.etcd.keep_alive(vote.lease).await? {
-                return Ok(());
-            }
+        let cast = self.vote.as_ref().filter(|vote| vote.leader == *leader);
+        if let Some(vote) = cast
+            && self.etcd.keep_alive(vote.lease).await?
+        {
+            return Ok(());
         }
         self.withdraw_vote().await;
         let lease = self.etcd.grant_lease(VOTE_TTL).await?;
@@ -284,12 +283,12 @@ impl Hearing {
         }
     }
 
-    fn judge(&mut self, leader: &str, streams_from: Option<String>, heard: Option<String>, now: Instant) -> Wal {
-        if streams_from.as_deref() != Some(leader) {
+    fn judge(&mut self, leader: &str, receiver: WalReceiver, now: Instant) -> Wal {
+        if receiver.streams_from.as_deref() != Some(leader) {
             return Wal::Silent;
         }
-        if heard != self.heard {
-            self.heard = heard;
+        if receiver.heard != self.heard {
+            self.heard = receiver.heard;
             self.changed_at = now;
         }
         if now.duration_since(self.changed_at) < self.silence {
@@ -310,7 +309,11 @@ mod tests {
         let start = Instant::now();
         let mut judge = |milliseconds, from: Option<&str>, heard: &str| {
             let now = start + Duration::from_millis(milliseconds);
-            hearing.judge("postgres-1", from.map(str::to_owned), Some(heard.to_owned()), now)
+            let receiver = WalReceiver {
+                streams_from: from.map(str::to_owned),
+                heard: Some(heard.to_owned()),
+            };
+            hearing.judge("postgres-1", receiver, now)
         };
         assert_eq!(judge(0, Some("postgres-1"), "a"), Wal::Fresh);
         assert_eq!(judge(1699, Some("postgres-1"), "a"), Wal::Fresh);

@@ -140,6 +140,6 @@ async fn without_any_endpoint_the_last_failure_is_told() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host: HostPort = dead.local_addr().unwrap().to_string().parse().unwrap();
     drop(dead);
-    let error = Etcd::new(&[host.clone()]).read(&[]).await.unwrap_err();
+    let error = Etcd::new(std::slice::from_ref(&host)).read(&[]).await.unwrap_err();
     assert!(error.to_string().contains(host.as_str()), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::SyncState;
+use crate::fence::members::Answer;
 use crate::postgres::Standing;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) fn judge(
     candidate: &str,
     own: &Standing,
     sync: Option<&SyncState>,
-    answers: &BTreeMap<String, Standing>,
+    answers: &BTreeMap<String, Answer>,
 ) -> Judgement {
     if !own.in_recovery {
         return Judgement::Missing("this node is no replica".to_owned());
@@ -52,9 +53,11 @@ pub(super) fn judge(
 /// A member that stands behind the candidate has acknowledged nothing that the candidate lacks, and no longer listens
 /// to the old leader. The one that `/sync` names as leader is no exception, and a running primary is none: a successor
 /// leads before it writes `/sync`.
-fn stands_behind(candidate: &str, own: &Standing, member: Option<&Standing>) -> Result<(), String> {
-    let Some(member) = member else {
-        return Err("does not answer".to_owned());
+fn stands_behind(candidate: &str, own: &Standing, answer: Option<&Answer>) -> Result<(), String> {
+    let member = match answer {
+        Some(Ok(member)) => member,
+        Some(Err(reason)) => return Err(format!("does not answer ({reason})")),
+        None => return Err("does not answer".to_owned()),
     };
     if !member.in_recovery {
         return Err("is a primary".to_owned());

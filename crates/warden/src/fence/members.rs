@@ -13,7 +13,7 @@ use crate::postgres::{Postgres, Standing};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(25);
-/// What a member said longer ago than this no longer counts.
+/// What a member was heard to say longer ago than this no longer counts.
 const ANSWER_AGE_MAX: Duration = Duration::from_millis(600);
 
 pub(super) struct Members {
@@ -25,9 +25,12 @@ pub(super) struct Members {
     shared: Arc<Shared>,
 }
 
+/// Where a member stands, or why it doesn't say.
+pub(super) type Answer = Result<Standing, String>;
+
 #[derive(Default)]
 struct Shared {
-    answers: Mutex<BTreeMap<String, (Instant, Standing)>>,
+    answers: Mutex<BTreeMap<String, (Instant, Answer)>>,
     heard: Notify,
 }
 
@@ -54,11 +57,11 @@ impl Members {
         }
     }
 
-    pub(super) fn answers(&self) -> BTreeMap<String, Standing> {
+    pub(super) fn answers(&self) -> BTreeMap<String, Answer> {
         let answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = answers.iter().filter(|(_, (at, _))| at.elapsed() < ANSWER_AGE_MAX);
         fresh
-            .map(|(member, (_, standing))| (member.clone(), standing.clone()))
+            .map(|(member, (_, answer))| (member.clone(), answer.clone()))
             .collect()
     }
 
@@ -70,16 +73,24 @@ impl Members {
 
 async fn interview(member: String, mut postgres: Postgres, shared: Arc<Shared>) {
     loop {
-        let asked_at = Instant::now();
         let answer = postgres.standing().await;
+        let answer = answer.map_err(|error| chain(&error));
         {
             let mut answers = shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            match answer {
-                Ok(standing) => answers.insert(member.clone(), (asked_at, standing)),
-                Err(_) => answers.remove(&member),
-            };
+            answers.insert(member.clone(), (Instant::now(), answer));
         }
         shared.heard.notify_one();
         sleep(PAUSE).await;
     }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -38,7 +38,7 @@ fn behind_me() -> Standing {
 fn judged(sync: &SyncState, answers: &[(&str, Standing)]) -> Judgement {
     let answers = answers
         .iter()
-        .map(|(name, standing)| ((*name).to_owned(), standing.clone()))
+        .map(|(name, standing)| ((*name).to_owned(), Ok(standing.clone())))
         .collect();
     judge(ME, &candidate(), Some(sync), &answers)
 }
@@ -117,7 +117,7 @@ fn an_outsider_needs_one_more() {
         synchronous_standby_names: r#"ANY 2 ("postgres-1","postgres-3")"#.to_owned(),
         ..candidate()
     };
-    let answers = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), behind_me())).collect();
+    let answers = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Ok(behind_me()))).collect();
     missing(&judge(ME, &own, Some(&outside), &BTreeMap::new()));
     assert!(matches!(
         judge(ME, &own, Some(&outside), &answers(&["postgres-3"])),
@@ -213,7 +213,7 @@ proptest! {
     ) {
         prop_assume!(!members.is_empty() && quorum < members.len());
         let others: Vec<_> = listed.into_iter().filter(|name| name != ME).collect();
-        prop_assume!(count <= others.len() && (count > 0) == !others.is_empty());
+        prop_assume!(count <= others.len() && (count > 0) != others.is_empty());
         let state = SyncState { leader: Some(members[0].clone()), voters: members[1..].iter().cloned().collect(), quorum };
         let names = if count == 0 { String::new() } else { format!("ANY {count} ({})", others.join(",")) };
         if future_commits_are_safe(ME, &names, &state).is_ok() {
