@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use shop_db::{Cluster, ClusterConfig, DbError, Freshness, Role, WriteConn};
+use shop_db::{Cluster, ClusterConfig, DbError, Freshness, HostStatus, Role, WriteConn};
 use sqlx::{
     Connection as _, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
@@ -264,8 +264,8 @@ impl Client {
                         self.ledger.note_read(node);
                     }
                 }
-                Ok(Err(error)) => self.ledger.note_failed_read(in_words(&error)),
-                Err(_elapsed) => self.ledger.note_failed_read("no answer".to_owned()),
+                Ok(Err(error)) => self.note_failed_read(&in_words(&error)),
+                Err(_elapsed) => self.note_failed_read("no answer"),
             }
             self.pause(READ_PAUSE).await;
         }
@@ -291,8 +291,8 @@ impl Client {
                     }
                     // Who is left may not have seen a position that covers others' unfinished work as well.
                     Ok(Err(DbError::NoReader { .. })) => self.ledger.note_late_read(),
-                    Ok(Err(error)) => self.ledger.note_failed_read(in_words(&error)),
-                    Err(_elapsed) => self.ledger.note_failed_read("no answer".to_owned()),
+                    Ok(Err(error)) => self.note_failed_read(&in_words(&error)),
+                    Err(_elapsed) => self.note_failed_read("no answer"),
                 }
             }
             self.pause(READ_PAUSE * 5).await;
@@ -340,6 +340,11 @@ impl Client {
         Some(())
     }
 
+    fn note_failed_read(&self, seen: &str) {
+        let hosts: Vec<String> = self.cluster.status().iter().map(in_brief).collect();
+        self.ledger.note_failed_read(format!("{seen} ({})", hosts.join(", ")));
+    }
+
     async fn pause(&self, duration: Duration) {
         self.stop.run_until_cancelled(tokio::time::sleep(duration)).await;
     }
@@ -347,6 +352,20 @@ impl Client {
 
 async fn position(connection: &mut WriteConn) -> Option<shop_db::Position> {
     timeout(STATEMENT_DEADLINE, connection.position()).await.ok()?.ok()
+}
+
+/// What is known of a host.
+fn in_brief(host: &HostStatus) -> String {
+    let role = match host.role {
+        _ if !host.up => "down",
+        Some(role) => role.as_str(),
+        None => "unknown",
+    };
+    let position = host.position.map_or("?".to_owned(), |position| position.to_string());
+    let lag = host
+        .lag
+        .map_or(String::new(), |lag| format!(" {:.1} s behind", lag.as_secs_f64()));
+    format!("{} {role} at {position}{lag}", host.host)
 }
 
 /// An error without what differs from one time to the next, so that the same ones can be counted.

@@ -53,7 +53,7 @@ struct Records {
     reads: Vec<(Instant, Node)>,
     last_position: Option<(i64, Position)>,
     refused_writes: BTreeMap<String, usize>,
-    failed_reads: Vec<String>,
+    failed_reads: Vec<(Instant, String)>,
     late_reads: usize,
     stale_reads: Vec<String>,
 }
@@ -73,7 +73,7 @@ pub struct Verdict {
     pub longest_without_write: Duration,
     /// Reads that were answered.
     pub reads: usize,
-    /// Reads that were not, by what was seen.
+    /// Reads that were not: when, seen from the fault, and what was known of the hosts.
     pub failed_reads: Vec<String>,
     /// The longest time in which no read was answered.
     pub longest_without_read: Duration,
@@ -114,7 +114,7 @@ impl Ledger {
     }
 
     pub fn note_failed_read(&self, seen: String) {
-        self.records().failed_reads.push(seen);
+        self.records().failed_reads.push((Instant::now(), seen));
     }
 
     pub fn note_late_read(&self) {
@@ -167,7 +167,11 @@ impl Ledger {
             refused_writes: records.refused_writes.clone(),
             longest_without_write: longest_gap(shop, since, now),
             reads: records.reads.len(),
-            failed_reads: records.failed_reads.clone(),
+            failed_reads: records
+                .failed_reads
+                .iter()
+                .map(|(at, seen)| dated(*at, since, seen))
+                .collect(),
             longest_without_read: longest_gap(records.reads.iter().map(|(at, _)| *at), since, now),
             stale_reads: records.stale_reads.clone(),
             late_reads: records.late_reads,
@@ -224,6 +228,13 @@ impl fmt::Display for Verdict {
         }
         Ok(())
     }
+}
+
+/// When something happened, seen from the fault.
+fn dated(at: Instant, fault_at: Instant, seen: &str) -> String {
+    let after = at.saturating_duration_since(fault_at).as_secs_f64();
+    let before = fault_at.saturating_duration_since(at).as_secs_f64();
+    format!("{:+.2} s: {seen}", after - before)
 }
 
 /// The longest time between two moments, the later of them after `since`; `until` is the last.
