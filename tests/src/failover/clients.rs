@@ -19,9 +19,12 @@ use sqlx::{
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::failover::{
-    ledger::{Ack, Ledger, Verdict, Way},
-    tier::{Node, POSTGRES, Tier},
+use crate::{
+    failover::{
+        ledger::{Ack, Ledger, Verdict, Way},
+        tier::{Node, POSTGRES, Tier},
+    },
+    poll_until,
 };
 
 const WRITERS: usize = 4;
@@ -40,7 +43,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// finds out whether what was under way is kept, the second whether anything new is taken.
 const DIRECT_PATIENCE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
 
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+const KNOWN_DEADLINE: Duration = Duration::from_secs(60);
 
 const INSERT: &str = "insert into failover_writes (run, number) values ($1, $2)
     on conflict (run, number) do update set attempts = failover_writes.attempts + 1";
@@ -80,6 +85,13 @@ impl Login {
         })
     }
 
+    /// A cluster as the services have it. Log-ins may take longer in tests: these are unoptimised and machines are busy.
+    pub fn patient_cluster_config(&self) -> Result<ClusterConfig> {
+        let mut config = self.cluster_config()?;
+        config.connect_timeout = CONNECT_DEADLINE;
+        Ok(config)
+    }
+
     /// A cluster as the services have it.
     pub fn cluster_config(&self) -> Result<ClusterConfig> {
         let mut config = ClusterConfig::for_url("failover", "postgres://inventory_rw@primary:5432/inventory")?;
@@ -110,9 +122,9 @@ impl Login {
 
 impl Clients {
     /// Starts writers, readers, and the writers that go to one host each.
-    pub async fn start(tier: &Tier) -> Result<Self> {
-        let login = Login::prepare(tier).await?;
-        let cluster = Cluster::connect(login.cluster_config()?).await?;
+    pub async fn start(tier: &Tier, login: Login, config: ClusterConfig) -> Result<Self> {
+        let cluster = Cluster::connect(config).await?;
+        wait_until_known(&cluster).await?;
         let ledger = Arc::new(Ledger::new(uuid::Uuid::new_v4().simple().to_string()));
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let client = Client {
@@ -189,6 +201,17 @@ impl Clients {
             .fetch_all(&mut connection);
         Ok(timeout(Duration::from_secs(30), rows).await??.into_iter().collect())
     }
+}
+
+/// Waits until `shop-db` has heard of all hosts: what fails before that is not due to any fault.
+async fn wait_until_known(cluster: &Cluster) -> Result<()> {
+    poll_until("shop-db knows all hosts", KNOWN_DEADLINE, READ_PAUSE, || {
+        let status = cluster.status();
+        let known = status.iter().all(|host| host.up && host.position.is_some());
+        let seen = status.iter().map(in_brief).collect::<Vec<_>>().join(", ");
+        std::future::ready(if known { Ok(()) } else { Err(seen) })
+    })
+    .await
 }
 
 #[derive(Clone)]

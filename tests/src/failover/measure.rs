@@ -110,8 +110,7 @@ pub struct Run {
 
 /// Breaks the cluster once and judges what the clients saw. None if this stack has nothing that could be broken so.
 pub async fn run(tier: &Tier, fault: Fault, number: usize) -> Result<Option<Run>> {
-    tier.heal().await?;
-    let mut scene = Scene::begin_on(tier.clone()).await?;
+    let mut scene = Scene::begin_as_services_do(tier.clone()).await?;
     let Some(back_after) = break_and_mend(&mut scene, fault, number).await? else {
         scene.judge().await?;
         return Ok(None);

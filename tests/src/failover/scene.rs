@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use shop_db::ClusterConfig;
 
 use crate::{
     failover::{
-        clients::Clients,
+        clients::{Clients, Login},
         ledger::Verdict,
         tier::{Node, Tier},
     },
@@ -34,14 +35,25 @@ pub struct Scene {
 impl Scene {
     /// Heals the cluster and lets the clients loose on it.
     pub async fn begin() -> Result<Self> {
+        // What shop-db saw is shown where a test fails.
+        let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
         let tier = Tier::from_env()?;
         tier.heal().await?;
-        Self::begin_on(tier).await
+        let login = Login::prepare(&tier).await?;
+        let config = login.patient_cluster_config()?;
+        Self::begin_on(tier, login, config).await
     }
 
-    /// Lets the clients loose on a cluster that is whole.
-    pub async fn begin_on(tier: Tier) -> Result<Self> {
-        let clients = Clients::start(&tier).await?;
+    /// [`Scene::begin`] with the deadlines that the services have, to be measured.
+    pub async fn begin_as_services_do(tier: Tier) -> Result<Self> {
+        tier.heal().await?;
+        let login = Login::prepare(&tier).await?;
+        let config = login.cluster_config()?;
+        Self::begin_on(tier, login, config).await
+    }
+
+    async fn begin_on(tier: Tier, login: Login, config: ClusterConfig) -> Result<Self> {
+        let clients = Clients::start(&tier, login, config).await?;
         let scene = Self {
             tier,
             clients,

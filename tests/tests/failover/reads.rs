@@ -96,7 +96,7 @@ async fn a_replica_that_lags_serves_nobody_until_it_has_caught_up() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_name_does_not_resolve_is_done_without() -> Result<()> {
     let scene = Scene::begin().await?;
-    let mut config = Login::prepare(&scene.tier).await?.cluster_config()?;
+    let mut config = Login::prepare(&scene.tier).await?.patient_cluster_config()?;
     config.hosts.insert(0, "postgres-0.invalid:5432".to_owned());
     let cluster = Cluster::connect(config).await?;
     for _ in 0..10 {
