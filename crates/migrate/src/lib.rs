@@ -2,7 +2,7 @@
 //!
 //! Migrations are plain SQL, in `migrations/`, and are compiled in. Each one runs once, in a transaction of its own, under a
 //! lock that lets a second process wait. They expand first and contract in a later release, so that processes of both
-//! versions work while the new one is rolled out.
+//! versions work while the new one is rolled out, and after it was rolled back.
 
 use std::time::Duration;
 
@@ -30,6 +30,11 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Postgres's code for a lock that was not had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// The version of the newest migration: what a process needs that was compiled with it.
+pub fn newest(migrations: &Migrator) -> i64 {
+    migrations.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
 
 /// A database that is to be migrated.
 pub struct Target {
@@ -88,6 +93,14 @@ pub async fn migrate(target: &Target, wait: Duration) -> anyhow::Result<Vec<Stri
                 );
                 sleep(TRY_PAUSE).await;
             }
+            Err(Failure::Migration(error)) if is_connection_lost(&error) && Instant::now() < deadline => {
+                // Each migration and the record of it are one transaction, so that it can't run twice.
+                tracing::info!(
+                    db.cluster = name,
+                    "The primary of {name} was lost in the middle of a migration; trying again"
+                );
+                sleep(TRY_PAUSE).await;
+            }
             Err(Failure::NoConnection(error)) => {
                 return Err(error).context(format!("{name}: no primary"));
             }
@@ -111,13 +124,20 @@ async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<St
     connection.execute(LOCK_TIMEOUT).await.map_err(failed)?;
     connection.execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
     let before = applied(&mut connection).await.map_err(failed)?;
-    let migrated = migrations.run(&mut *connection).await;
+    let migrated = known_only(migrations).run(&mut *connection).await;
     // The lock, if this try had it, belongs to the connection, and a second process may wait for it.
     let unlocked = connection.execute("select pg_advisory_unlock_all()").await;
     migrated.map_err(Failure::Migration)?;
     unlocked.map_err(failed)?;
     let after = applied(&mut connection).await.map_err(failed)?;
     Ok(after.into_iter().filter(|name| !before.contains(name)).collect())
+}
+
+/// The same migrations, content with a database that has had others: it is the one of a newer release.
+fn known_only(migrations: &Migrator) -> Migrator {
+    let mut known_only = Migrator::with_migrations(migrations.iter().cloned().collect());
+    known_only.set_ignore_missing(true);
+    known_only
 }
 
 /// The migrations that a database has had, as `0001 name`.
@@ -136,11 +156,24 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Err
 }
 
 fn is_lock_timeout(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else {
-        return false;
-    };
-    cause
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    cause(error).is_some_and(|cause| code_of(cause).as_deref() == Some(LOCK_NOT_AVAILABLE))
+}
+
+/// Whether the server stopped, or can't be reached any more.
+fn is_connection_lost(error: &MigrateError) -> bool {
+    cause(error).is_some_and(|cause| match code_of(cause) {
+        Some(code) => code.starts_with("57P") || code.starts_with("08"),
+        None => matches!(cause, sqlx::Error::Io(_)),
+    })
+}
+
+fn cause(error: &MigrateError) -> Option<&sqlx::Error> {
+    match error {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => Some(cause),
+        _ => None,
+    }
+}
+
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
 }
