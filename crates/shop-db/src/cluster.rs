@@ -53,8 +53,8 @@ pub(crate) struct Shared {
     changes: watch::Sender<u64>,
     fallback: Arc<Semaphore>,
     fallback_waiters: Semaphore,
-    /// Places to wait at for a primary, and for any host to read from: as many as there will be at its pool. More
-    /// callers would be turned away by the pool once it is there, so they are turned away at once.
+    /// Places to wait at for a primary, and for any host to read from: as many as there are at a pool. Whoever waits here
+    /// will find a place there.
     write_waiters: Semaphore,
     read_waiters: Semaphore,
 }
@@ -135,7 +135,7 @@ impl Shared {
             .collect();
         let at_least_one = |count| usize::try_from(count).unwrap_or(1).max(1);
         let fallback_max = at_least_one(config.fallback_reads_max);
-        let callers_max = at_least_one(config.pool_max) * (1 + WAITERS_PER_CONNECTION);
+        let waiters_max = at_least_one(config.pool_max) * WAITERS_PER_CONNECTION;
         Self {
             closed: CancellationToken::new(),
             hosts,
@@ -144,8 +144,8 @@ impl Shared {
             changes: watch::Sender::new(0),
             fallback: Arc::new(Semaphore::new(fallback_max)),
             fallback_waiters: Semaphore::new(fallback_max * WAITERS_PER_CONNECTION),
-            write_waiters: Semaphore::new(callers_max),
-            read_waiters: Semaphore::new(callers_max),
+            write_waiters: Semaphore::new(waiters_max),
+            read_waiters: Semaphore::new(waiters_max),
             config,
         }
     }

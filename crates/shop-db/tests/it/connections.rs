@@ -137,6 +137,28 @@ async fn a_wrong_password_is_told_at_once_and_is_no_outage() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_in_order_serves_again() {
+    let database = FreshDatabase::empty().await;
+    let mut config = config(&database);
+    config.set_pool_max(1);
+    let cluster = Cluster::connect(config).await.unwrap();
+    let mut processes = std::collections::HashSet::new();
+    for commits in [true, false, true] {
+        let mut connection = cluster.write().await.unwrap();
+        let mut transaction = sqlx::Connection::begin(&mut *connection).await.unwrap();
+        let process: i32 = sqlx::query_scalar("select pg_backend_pid()")
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+        processes.insert(process);
+        if commits {
+            transaction.commit().await.unwrap();
+        }
+    }
+    assert_eq!(processes.len(), 1);
+}
+
+#[tokio::test]
 async fn a_transaction_whose_beginning_was_given_up_swallows_nobodys_write() {
     let database = FreshDatabase::empty().await;
     let mut config = config(&database);
