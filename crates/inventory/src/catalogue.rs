@@ -2,10 +2,9 @@
 //! most visitors, the position of their last write for those who wrote.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 
 use shop_cache::Loaded;
-use shop_db::{Freshness, Position};
+use shop_db::{Freshness, Position, ReadConn};
 use shop_web::consistency::Consistency;
 use sqlx::PgConnection;
 
@@ -16,28 +15,17 @@ use crate::error::{Error, Result};
 use crate::queries;
 use crate::state::{AppState, CATALOGUE, INVENTORY};
 
-/// A replica that dies under a read is no reason to tell a visitor so: another one is asked, once.
-const READ_TRIES_MAX: u32 = 2;
-
-/// What a query does, with the connection that it borrows.
-type Reading<'c, T> = Pin<Box<dyn Future<Output = Result<Option<T>>> + Send + 'c>>;
-
 /// Reads from a host that has seen `after`, and says how fresh it was at least.
-pub async fn read<T>(
-    app: &AppState,
-    after: Option<Position>,
-    query: impl for<'c> Fn(&'c mut PgConnection) -> Reading<'c, T>,
-) -> Result<Loaded<T>> {
-    let mut tries = 1;
-    loop {
-        let mut conn = app.db.read(Freshness::from(after)).await?;
+pub async fn read<T, Fut>(app: &AppState, after: Option<Position>, query: impl Fn(ReadConn) -> Fut) -> Result<Loaded<T>>
+where
+    Fut: Future<Output = sqlx::Result<Option<T>>>,
+{
+    let loaded = app.db.reading(Freshness::from(after), async |conn| {
         let position = Some(conn.position());
-        match query(&mut conn).await {
-            Ok(value) => return Ok(Loaded { value, position }),
-            Err(error) if tries < READ_TRIES_MAX && error.is_unavailable() => tries += 1,
-            Err(error) => return Err(error),
-        }
-    }
+        let value = query(conn).await?;
+        Ok(Loaded { value, position })
+    });
+    Ok(loaded.await?)
 }
 
 /// What a read must have seen that shows words and stock together.
@@ -51,8 +39,8 @@ pub fn newest(consistency: &Consistency) -> Option<Position> {
 /// A product that is there.
 pub async fn product(app: &AppState, id: i64, after: Option<Position>) -> Result<Product> {
     let load = || {
-        read(app, after, move |conn| {
-            Box::pin(async move { Ok(queries::products::find(conn, id).await?) })
+        read(app, after, async |mut conn| {
+            queries::products::find(&mut conn, id).await
         })
     };
     let found = app.cache.get(&ProductKey(id), after, load).await?;
@@ -61,22 +49,17 @@ pub async fn product(app: &AppState, id: i64, after: Option<Position>) -> Result
 
 /// What is left of a product.
 pub async fn stock(app: &AppState, id: i64, after: Option<Position>) -> Result<Stock> {
-    let load = || {
-        read(app, after, move |conn| {
-            Box::pin(async move { Ok(queries::stock::find(conn, id).await?) })
-        })
-    };
+    let load = || read(app, after, async |mut conn| queries::stock::find(&mut conn, id).await);
     let found = app.cache.get(&StockKey(id), after, load).await?;
     found.ok_or(Error::UnknownProduct(id))
 }
 
 /// A page of products.
 pub async fn list(app: &AppState, key: &ListKey, after: Option<Position>) -> Result<List> {
+    let place = Place::of(key)?;
     let load = || {
-        let key = key.clone();
-        read(app, after, move |conn| {
-            let key = key.clone();
-            Box::pin(async move { Ok(Some(load_list(conn, &key).await?)) })
+        read(app, after, async |mut conn| {
+            load_list(&mut conn, key, place).await.map(Some)
         })
     };
     let found = app.cache.get(key, after, load).await?;
@@ -94,10 +77,8 @@ pub async fn available(app: &AppState, products: &[Product], after: Option<Posit
     }
     ids.sort_unstable();
     let load = || {
-        let ids = ids.clone();
-        read(app, after, move |conn| {
-            let ids = ids.clone();
-            Box::pin(async move { Ok(Some(queries::stock::available(conn, &ids).await?)) })
+        read(app, after, async |mut conn| {
+            queries::stock::available(&mut conn, &ids).await.map(Some)
         })
     };
     let key = ListStockKey(ids.clone());
@@ -108,8 +89,8 @@ pub async fn available(app: &AppState, products: &[Product], after: Option<Posit
 /// The menu.
 pub async fn categories(app: &AppState) -> Result<Vec<Category>> {
     let load = || {
-        read(app, None, |conn| {
-            Box::pin(async move { Ok(Some(queries::categories::all(conn).await?)) })
+        read(app, None, async |mut conn| {
+            queries::categories::all(&mut conn).await.map(Some)
         })
     };
     let found = app.cache.get(&CategoriesKey, None, load).await?;
@@ -130,34 +111,50 @@ pub async fn stock_turned(app: &AppState, ids: &[i64], position: Position) {
     }
 }
 
-async fn load_list(conn: &mut PgConnection, key: &ListKey) -> Result<List> {
+/// Where in a list its page begins.
+#[derive(Copy, Clone)]
+enum Place {
+    /// After the product with this id.
+    After(i64),
+    /// In a search, after this rank and id.
+    Ranked(Option<(f32, i64)>),
+}
+
+impl Place {
+    /// A cursor belongs to the kind of list that gave it.
+    fn of(key: &ListKey) -> Result<Self> {
+        match (&key.words, key.cursor) {
+            (Some(_), None) => Ok(Self::Ranked(None)),
+            (Some(_), Some(Cursor::Ranked { rank, product_id })) => Ok(Self::Ranked(Some((rank, product_id)))),
+            (None, None) => Ok(Self::After(0)),
+            (None, Some(Cursor::After { product_id })) => Ok(Self::After(product_id)),
+            _ => Err(Error::InvalidCursor),
+        }
+    }
+}
+
+async fn load_list(conn: &mut PgConnection, key: &ListKey, place: Place) -> sqlx::Result<List> {
     // One more than asked for says whether there is a next page.
     let limit = key.limit + 1;
     let shown = usize::try_from(key.limit).unwrap_or(0);
-    if let Some(words) = &key.words {
-        let after = match key.cursor {
-            Some(Cursor::Ranked { rank, product_id }) => Some((rank, product_id)),
-            Some(Cursor::After { .. }) => return Err(Error::InvalidCursor),
-            None => None,
-        };
-        let mut hits = queries::products::search(conn, words, key.category.as_deref(), after, limit).await?;
-        let more = hits.len() > shown;
-        hits.truncate(shown);
-        let next_cursor = hits.last().filter(|_| more).map(|(_, cursor)| cursor.to_string());
-        let products = hits.into_iter().map(|(product, _)| product).collect();
-        return Ok(List { products, next_cursor });
-    }
-    let after = match key.cursor {
-        Some(Cursor::After { product_id }) => product_id,
-        Some(Cursor::Ranked { .. }) => return Err(Error::InvalidCursor),
-        None => 0,
+    let category = key.category.as_deref();
+    let mut hits: Vec<(Product, Cursor)> = match place {
+        Place::Ranked(after) => {
+            let words = key.words.as_deref().unwrap_or_default();
+            queries::products::search(conn, words, category, after, limit).await?
+        }
+        Place::After(after) => {
+            let products = queries::products::page(conn, category, after, limit).await?;
+            let with_cursor = |product: Product| {
+                let cursor = Cursor::After { product_id: product.id };
+                (product, cursor)
+            };
+            products.into_iter().map(with_cursor).collect()
+        }
     };
-    let mut products = queries::products::page(conn, key.category.as_deref(), after, limit).await?;
-    let more = products.len() > shown;
-    products.truncate(shown);
-    let next_cursor = products
-        .last()
-        .filter(|_| more)
-        .map(|product| Cursor::After { product_id: product.id }.to_string());
+    let more = hits.len() > shown;
+    hits.truncate(shown);
+    let next_cursor = hits.last().filter(|_| more).map(|(_, cursor)| cursor.to_string());
+    let products = hits.into_iter().map(|(product, _)| product).collect();
     Ok(List { products, next_cursor })
 }

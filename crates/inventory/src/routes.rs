@@ -50,13 +50,24 @@ pub fn router(app: AppState) -> Router {
         .route("/internal/photos/{id}/versions/{version}/failed", post(reports::failed))
         .merge(shop_web::assets::router())
         .with_state(app.clone());
+    let schema = app.schema.clone();
     let uploads = Router::new()
         .route("/api/photos", post(photos::upload))
         .route("/admin/products/{id}/photo", post(admin::upload))
         .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX))
         .with_state(app);
-    // The process alone is what this speaks of: a database that is down is no reason to take every instance out.
-    let health = Router::new().route("/readyz", get(async || StatusCode::OK));
+    // The process alone is what this speaks of: a database that is down is no reason to take every instance out. One
+    // that lacks tables that this process needs is: older instances can serve.
+    let ready = move || {
+        let outdated = schema.outdated();
+        async move {
+            match outdated {
+                Some(outdated) => (StatusCode::SERVICE_UNAVAILABLE, outdated),
+                None => (StatusCode::OK, "Ready".to_owned()),
+            }
+        }
+    };
+    let health = Router::new().route("/readyz", get(ready));
     app::router_layers(shop, web.clone())
         .merge(app::layers_with_deadline(uploads, web, UPLOAD_DEADLINE))
         .merge(health)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shop_cache::Cache;
-use shop_db::Cluster;
+use shop_db::{Cluster, SchemaWatch};
 use shop_objects::Objects;
 use shop_queue::Queue;
 use shop_web::WebState;
@@ -30,11 +30,14 @@ pub struct AppState {
     pub uploads: Arc<Semaphore>,
     /// Rung when a message was put into the outbox.
     pub relay: Arc<Notify>,
+    /// Whether the database has the tables that this service was compiled for.
+    pub schema: SchemaWatch,
 }
 
 impl AppState {
     /// Puts the handles together.
     pub fn new(db: Cluster, cache: Cache, queue: Queue, objects: Objects, web: WebState) -> Self {
+        let schema = SchemaWatch::start([(db.clone(), migrate::newest(&migrate::INVENTORY))]);
         Self {
             db,
             cache,
@@ -43,6 +46,7 @@ impl AppState {
             web,
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             relay: Arc::new(Notify::new()),
+            schema,
         }
     }
 }

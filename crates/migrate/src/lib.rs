@@ -2,7 +2,7 @@
 //!
 //! Migrations are plain SQL, in `migrations/`, and are compiled in. Each one runs once, in a transaction of its own, under a
 //! lock that lets a second process wait. They expand first and contract in a later release, so that processes of both
-//! versions work while the new one is rolled out.
+//! versions work while the new one is rolled out, and after it was rolled back.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -33,6 +33,11 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Postgres's code for a lock that was not had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// The version of the newest migration: what a process needs that was compiled with it.
+pub fn newest(migrations: &Migrator) -> i64 {
+    migrations.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
 
 /// A database that is to be migrated.
 pub struct Target {
@@ -138,9 +143,16 @@ async fn migrate_once(cluster: &Cluster, migrations: &Migrator) -> Result<Vec<St
 async fn migrate_locked(connection: &mut PgConnection, migrations: &Migrator) -> Result<Vec<String>, MigrateError> {
     connection.execute(LOCK_TIMEOUT).await?;
     let before = applied(connection).await?;
-    migrations.run(&mut *connection).await?;
+    known_only(migrations).run(&mut *connection).await?;
     let after = applied(connection).await?;
     Ok(after.into_iter().filter(|name| !before.contains(name)).collect())
+}
+
+/// The same migrations, content with a database that has had others: it is the one of a newer release.
+fn known_only(migrations: &Migrator) -> Migrator {
+    let mut known_only = Migrator::with_migrations(migrations.iter().cloned().collect());
+    known_only.set_ignore_missing(true);
+    known_only
 }
 
 /// The migrations that a database has had, as `0001 name`.

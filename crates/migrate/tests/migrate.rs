@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use migrate::{INVENTORY, PAYMENTS, Target, USERS, migrate};
 use shop_db::ClusterConfig;
-use shop_testkit::FreshDatabase;
-use sqlx::Executor as _;
+use shop_testkit::{FaultyProxy, FreshDatabase};
 use sqlx::migrate::Migrate as _;
+use sqlx::{Executor as _, PgConnection};
 
 /// A busy machine may take several looks to find its primary.
 const WAIT: Duration = Duration::from_secs(60);
 
 fn target(database: &FreshDatabase, migrations: &'static sqlx::migrate::Migrator) -> Target {
-    Target {
-        config: ClusterConfig::for_url("test", database.url()).unwrap(),
-        migrations,
-    }
+    let mut config = ClusterConfig::for_url("test", database.url()).unwrap();
+    // The machine may be busy, and no test is about that.
+    config.connect_timeout = WAIT;
+    config.acquire_timeout = WAIT;
+    config.probe_timeout = WAIT;
+    config.write_wait = WAIT;
+    Target { config, migrations }
 }
 
 /// Asks until the answer is yes.
@@ -57,23 +60,45 @@ async fn two_at_once_do_the_work_once() {
     assert_eq!(count, PAYMENTS.iter().count() as i64);
 }
 
-#[tokio::test]
-async fn a_migration_that_finds_its_lock_taken_tries_again() {
-    let database = FreshDatabase::empty().await;
-    // The lock that keeps two migrations apart, held by somebody who is slow.
-    let target = target(&database, &PAYMENTS);
-    migrate(&target, WAIT).await.unwrap();
+/// Waits until somebody waits, or nobody does any more, for the lock of the table of migrations.
+async fn wait_for_waiter(watcher: &mut PgConnection, waiting: bool) {
+    let deadline = tokio::time::Instant::now() + WAIT;
+    loop {
+        let seen: bool = sqlx::query_scalar(
+            "select exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)",
+        )
+        .fetch_one(&mut *watcher)
+        .await
+        .unwrap();
+        if seen == waiting {
+            return;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "nobody began, or nobody gave up, to wait for the lock"
+        );
+    }
+}
+
+/// Somebody who is slow, and holds the lock that keeps two migrations apart.
+async fn lock(database: &FreshDatabase) -> PgConnection {
     let mut slow = database.connect().await;
     slow.execute("begin; lock table _sqlx_migrations in access exclusive mode")
         .await
         .unwrap();
+    slow
+}
+
+#[tokio::test]
+async fn a_migration_that_finds_its_lock_taken_tries_again() {
+    let database = FreshDatabase::empty().await;
+    let target = target(&database, &PAYMENTS);
+    migrate(&target, WAIT).await.unwrap();
+    let mut slow = lock(&database).await;
     let release = async {
-        let waiting =
-            "select exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
-        until(&database, waiting).await;
-        let given_up =
-            "select not exists(select from pg_locks where not granted and relation = '_sqlx_migrations'::regclass)";
-        until(&database, given_up).await;
+        let mut watcher = database.connect().await;
+        wait_for_waiter(&mut watcher, true).await;
+        wait_for_waiter(&mut watcher, false).await;
         slow.execute("rollback").await.unwrap();
     };
     let (migrated, ()) = tokio::join!(migrate(&target, WAIT), release);
@@ -100,6 +125,24 @@ async fn a_migration_whose_connection_is_lost_tries_again() {
 }
 
 #[tokio::test]
+async fn a_migration_that_loses_its_primary_is_tried_again() {
+    let database = FreshDatabase::empty().await;
+    let mut target = target(&database, &PAYMENTS);
+    migrate(&target, WAIT).await.unwrap();
+    let proxy = FaultyProxy::start(&target.config.hosts[0]).await;
+    target.config.hosts = vec![proxy.addr().to_string()];
+    let mut slow = lock(&database).await;
+    let fail_over = async {
+        wait_for_waiter(&mut database.connect().await, true).await;
+        proxy.cut();
+        slow.execute("rollback").await.unwrap();
+        proxy.thaw();
+    };
+    let (migrated, ()) = tokio::join!(migrate(&target, WAIT), fail_over);
+    assert_eq!(migrated.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_second_process_waits_for_the_first_one_s_migrations() {
     let database = FreshDatabase::empty().await;
     let target = target(&database, &PAYMENTS);
@@ -118,6 +161,23 @@ async fn a_second_process_waits_for_the_first_one_s_migrations() {
 }
 
 #[tokio::test]
+async fn migrations_of_an_older_release_leave_a_newer_schema_alone() {
+    let database = FreshDatabase::empty().await;
+    let target = target(&database, &PAYMENTS);
+    migrate(&target, WAIT).await.unwrap();
+    database
+        .connect()
+        .await
+        .execute(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+             values (9999, 'later', true, '', 0)",
+        )
+        .await
+        .unwrap();
+    assert_eq!(migrate(&target, WAIT).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_database_that_never_answers_is_named() {
     let database = FreshDatabase::empty().await;
     let mut target = target(&database, &PAYMENTS);
@@ -125,4 +185,59 @@ async fn a_database_that_never_answers_is_named() {
     target.config.write_wait = Duration::from_millis(200);
     let error = migrate(&target, Duration::from_millis(500)).await.unwrap_err();
     assert!(format!("{error:#}").contains("test: no primary"), "{error:#}");
+}
+
+/// Runs the program with each database in a cluster of its own, at this address.
+async fn run_program(databases: [(&str, &FreshDatabase, String); 3]) -> std::process::Output {
+    let password = tempfile::NamedTempFile::new().unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_migrate"));
+    command.env("MIGRATE_WAIT_S", "15");
+    for (prefix, database, host) in databases {
+        let url = url::Url::parse(database.url()).unwrap();
+        std::fs::write(password.path(), url.password().unwrap()).unwrap();
+        command.env(format!("{prefix}_DB_HOSTS"), host);
+        command.env(format!("{prefix}_DB_NAME"), database.name());
+        for who in ["", "READ_"] {
+            command.env(format!("{prefix}_DB_{who}USER"), url.username());
+            command.env(format!("{prefix}_DB_{who}PASSWORD_FILE"), password.path());
+        }
+    }
+    command.output().await.unwrap()
+}
+
+#[tokio::test]
+async fn each_database_may_have_a_cluster_of_its_own() {
+    let mut databases = Vec::new();
+    let mut clusters = Vec::new();
+    for migrations in [&INVENTORY, &USERS, &PAYMENTS] {
+        let database = FreshDatabase::empty().await;
+        clusters.push(FaultyProxy::start(&target(&database, migrations).config.hosts[0]).await);
+        databases.push(database);
+    }
+    let at = |index: usize, prefix: &'static str| (prefix, &databases[index], clusters[index].addr().to_string());
+    let all = || [at(0, "INVENTORY"), at(1, "USERS"), at(2, "PAYMENTS")];
+
+    // Only the one whose cluster is away is not migrated.
+    clusters[2].cut();
+    let without_payments = run_program(all()).await;
+    let log = String::from_utf8_lossy(&without_payments.stdout).into_owned();
+    assert!(
+        !without_payments.status.success() && log.contains("payments: no primary"),
+        "{log}"
+    );
+    for (database, table, there) in [(0, "products", true), (1, "orders", true), (2, "payments", false)] {
+        let found: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+            .bind(table)
+            .fetch_one(&mut databases[database].connect().await)
+            .await
+            .unwrap();
+        assert_eq!(found, there, "{table}");
+    }
+    clusters[2].thaw();
+    let complete = run_program(all()).await;
+    assert!(
+        complete.status.success(),
+        "{}",
+        String::from_utf8_lossy(&complete.stdout)
+    );
 }

@@ -34,12 +34,9 @@ trait Of<T> {
     fn of(self, of: &'static str) -> Result<T, AuditError>;
 }
 
-impl<T, E: Into<DbError>> Of<T> for Result<T, E> {
+impl<T> Of<T> for Result<T, DbError> {
     fn of(self, of: &'static str) -> Result<T, AuditError> {
-        self.map_err(|source| AuditError::Db {
-            of,
-            source: source.into(),
-        })
+        self.map_err(|source| AuditError::Db { of, source })
     }
 }
 
@@ -47,12 +44,19 @@ impl<T, E: Into<DbError>> Of<T> for Result<T, E> {
 pub async fn counts(databases: &Databases) -> Result<BTreeMap<String, i64>, AuditError> {
     let mut all = BTreeMap::new();
     for cluster in databases.users.clusters() {
-        let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
-        for (state, count) in orders::counts(&mut conn).await.of("users")? {
+        for (state, count) in order_counts(cluster).await? {
             *all.entry(state).or_default() += count;
         }
     }
     Ok(all)
+}
+
+async fn order_counts(cluster: &Cluster) -> Result<Vec<(String, i64)>, AuditError> {
+    let counts = cluster.reading(
+        Freshness::Primary,
+        async |mut conn| Ok(orders::counts(&mut conn).await?),
+    );
+    counts.await.of("users")
 }
 
 /// Runs every check.
@@ -73,9 +77,13 @@ pub async fn audit(databases: &Databases, options: Options) -> Result<Report, Au
 
 async fn check_stock(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("stock adds up");
-    let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
-    check.checked = stock::count(&mut conn).await.of("inventory")?.unsigned_abs();
-    for row in stock::mismatches(&mut conn).await.of("inventory")? {
+    let read = databases.inventory.reading(Freshness::Primary, async |mut conn| {
+        let count = stock::count(&mut conn).await?;
+        Ok((count, stock::mismatches(&mut conn).await?))
+    });
+    let (count, mismatches) = read.await.of("inventory")?;
+    check.checked = count.unsigned_abs();
+    for row in mismatches {
         check.offends(format!(
             "product {}: initial {} = available {} + reserved {} (orders: {}) + sold {} (orders: {})",
             row.product_id,
@@ -93,14 +101,12 @@ async fn check_stock(databases: &Databases) -> Result<Check, AuditError> {
 async fn check_keys(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("one order a key");
     for cluster in databases.users.clusters() {
-        let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
-        check.checked += orders::counts(&mut conn)
-            .await
-            .of("users")?
-            .iter()
-            .map(|(_, n)| n.unsigned_abs())
-            .sum::<u64>();
-        for (user_id, key, count) in orders::doubled_keys(&mut conn, PAGE).await.of("users")? {
+        let counts = order_counts(cluster).await?;
+        check.checked += counts.iter().map(|(_, n)| n.unsigned_abs()).sum::<u64>();
+        let doubled = cluster.reading(Freshness::Primary, async |mut conn| {
+            Ok(orders::doubled_keys(&mut conn, PAGE).await?)
+        });
+        for (user_id, key, count) in doubled.await.of("users")? {
             check.offends(format!("user {user_id}: the key {key} has {count} orders"));
         }
     }
@@ -115,9 +121,10 @@ async fn check_orders(databases: &Databases, options: Options) -> Result<[Check;
     for cluster in databases.users.clusters() {
         let mut after = (i64::MIN, i64::MIN);
         loop {
-            let page = orders::page(&mut *cluster.read(Freshness::Primary).await.of("users")?, after, PAGE)
-                .await
-                .of("users")?;
+            let page = cluster.reading(Freshness::Primary, async |mut conn| {
+                Ok(orders::page(&mut conn, after, PAGE).await?)
+            });
+            let page = page.await.of("users")?;
             let Some(last) = page.last() else { break };
             after = (last.user_id, last.order_id);
             let effects = Effects::read(databases, &page).await?;
@@ -173,8 +180,10 @@ async fn standing_still(cluster: &Cluster, order_ids: &[i64]) -> Result<HashMap<
     if order_ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut conn = cluster.read(Freshness::Primary).await.of("users")?;
-    let states = orders::states(&mut conn, order_ids).await.of("users")?;
+    let states = cluster.reading(Freshness::Primary, async |mut conn| {
+        Ok(orders::states(&mut conn, order_ids).await?)
+    });
+    let states = states.await.of("users")?;
     Ok(states
         .into_iter()
         .map(|(order_id, state, attempt)| (order_id, (state, attempt)))
@@ -190,10 +199,14 @@ struct Effects {
 impl Effects {
     async fn read(databases: &Databases, page: &[OrderRow]) -> Result<Self, AuditError> {
         let ids: Vec<i64> = page.iter().map(|order| order.order_id).collect();
-        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
-        let reservations = reservations::of_orders(&mut conn, &ids).await.of("inventory")?;
-        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
-        let payments = payments::of_orders(&mut conn, &ids).await.of("payments")?;
+        let reservations = databases.inventory.reading(Freshness::Primary, async |mut conn| {
+            Ok(reservations::of_orders(&mut conn, &ids).await?)
+        });
+        let reservations = reservations.await.of("inventory")?;
+        let payments = databases.payments.reading(Freshness::Primary, async |mut conn| {
+            Ok(payments::of_orders(&mut conn, &ids).await?)
+        });
+        let payments = payments.await.of("payments")?;
         Ok(Self {
             reservations: reservations.into_iter().map(|row| (row.order_id, row)).collect(),
             payments: payments.into_iter().map(|row| (row.order_id, row)).collect(),
@@ -213,9 +226,10 @@ async fn check_reservations(databases: &Databases) -> Result<Check, AuditError> 
     let mut check = Check::new("reservations have orders");
     let mut after = i64::MIN;
     loop {
-        let mut conn = databases.inventory.read(Freshness::Primary).await.of("inventory")?;
-        let page = reservations::page(&mut conn, after, PAGE).await.of("inventory")?;
-        drop(conn);
+        let page = databases.inventory.reading(Freshness::Primary, async |mut conn| {
+            Ok(reservations::page(&mut conn, after, PAGE).await?)
+        });
+        let page = page.await.of("inventory")?;
         let Some((last, _)) = page.last() else {
             return Ok(check);
         };
@@ -228,9 +242,10 @@ async fn check_payments(databases: &Databases) -> Result<Check, AuditError> {
     let mut check = Check::new("payments have orders");
     let mut after = i64::MIN;
     loop {
-        let mut conn = databases.payments.read(Freshness::Primary).await.of("payments")?;
-        let page = payments::page(&mut conn, after, PAGE).await.of("payments")?;
-        drop(conn);
+        let page = databases.payments.reading(Freshness::Primary, async |mut conn| {
+            Ok(payments::page(&mut conn, after, PAGE).await?)
+        });
+        let page = page.await.of("payments")?;
         let Some((last, _)) = page.last() else {
             return Ok(check);
         };

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::seq::IndexedRandom as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::host::{Host, View};
 use crate::lag::PrimaryTrail;
-use crate::pool::{AcquireError, Purpose};
+use crate::pool::{AcquireError, Purpose, WAITERS_PER_CONNECTION};
 use crate::probe::{self, Answer};
 use crate::{ClusterConfig, DbError, HostStatus, Position, ReadConn, Role, WriteConn};
 
@@ -53,43 +53,40 @@ pub(crate) struct Shared {
     changes: watch::Sender<u64>,
     fallback: Arc<Semaphore>,
     fallback_waiters: Semaphore,
+    /// Places to wait at for a primary, and for any host to read from: as many as there are at a pool. Whoever waits here
+    /// will find a place there.
+    write_waiters: Semaphore,
+    read_waiters: Semaphore,
 }
-
-/// Reads that may wait for their turn on the primary, for each that is served.
-const FALLBACK_WAITERS_PER_READ: usize = 20;
 
 impl Cluster {
     /// Starts to watch the hosts. Doesn't wait for them: a process must start also while its database is down.
     pub async fn connect(config: ClusterConfig) -> Result<Self, DbError> {
-        let hosts = config
-            .hosts
-            .iter()
-            .map(|address| Arc::new(Host::new(&config, address)))
-            .collect();
-        let fallback_max = usize::try_from(config.fallback_reads_max).unwrap_or(1).max(1);
-        let closed = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            closed: closed.clone(),
-            hosts,
-            trail: Mutex::default(),
-            timeline_max: AtomicU32::new(0),
-            changes: watch::Sender::new(0),
-            fallback: Arc::new(Semaphore::new(fallback_max)),
-            fallback_waiters: Semaphore::new(fallback_max * FALLBACK_WAITERS_PER_READ),
-            config,
-        });
+        let shared = Arc::new(Shared::new(config));
         for host in &shared.hosts {
             tokio::spawn(probe::run(Arc::clone(&shared), Arc::clone(host)));
         }
+        let stop = shared.closed.clone().drop_guard();
         Ok(Self {
             shared,
-            _stop: Arc::new(closed.drop_guard()),
+            _stop: Arc::new(stop),
         })
     }
 
     /// A connection to the primary. Without a primary it waits for one, up to the configured time.
     pub async fn write(&self) -> Result<WriteConn, DbError> {
         write::connection(&self.shared).await
+    }
+
+    /// Runs a write, on a connection as [`Cluster::write`] gives it. If the host is lost meanwhile, killed or frozen,
+    /// this ends soon with [`DbError::HostLost`] and not whenever the host wakes up. The write may have happened: it is
+    /// never run again here, and never cancelled there.
+    pub async fn writing<T, F, Fut>(&self, work: F) -> Result<T, DbError>
+    where
+        F: FnOnce(WriteConn) -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
+        write::run(&self.shared, work).await
     }
 
     /// A connection to a host that has seen what `freshness` asks for: a healthy replica if there is one, else the
@@ -129,6 +126,30 @@ impl Cluster {
 }
 
 impl Shared {
+    /// Nothing is known of any host yet.
+    fn new(config: ClusterConfig) -> Self {
+        let hosts = config
+            .hosts
+            .iter()
+            .map(|address| Arc::new(Host::new(&config, address)))
+            .collect();
+        let at_least_one = |count| usize::try_from(count).unwrap_or(1).max(1);
+        let fallback_max = at_least_one(config.fallback_reads_max);
+        let waiters_max = at_least_one(config.pool_max) * WAITERS_PER_CONNECTION;
+        Self {
+            closed: CancellationToken::new(),
+            hosts,
+            trail: Mutex::default(),
+            timeline_max: AtomicU32::new(0),
+            changes: watch::Sender::new(0),
+            fallback: Arc::new(Semaphore::new(fallback_max)),
+            fallback_waiters: Semaphore::new(fallback_max * WAITERS_PER_CONNECTION),
+            write_waiters: Semaphore::new(waiters_max),
+            read_waiters: Semaphore::new(waiters_max),
+            config,
+        }
+    }
+
     /// The host that takes writes, if there is one.
     fn primary(&self) -> Option<&Arc<Host>> {
         let timeline_max = self.timeline_max.load(Ordering::Relaxed);
@@ -138,8 +159,8 @@ impl Shared {
         })
     }
 
-    /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds; the one with more free connections of two
-    /// picked by chance, so that many processes don't all prefer the same one.
+    /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds; the one with more
+    /// free connections of two picked by chance, so that many processes don't all prefer the same one.
     fn replica(&self, failed: &[&Arc<Host>], suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
         let suitable: Vec<(&Arc<Host>, bool)> = self
             .hosts
@@ -164,7 +185,9 @@ impl Shared {
 
     /// A place among the reads that the primary serves for want of a replica.
     async fn fallback_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, DbError> {
-        metrics::counter!("db_fallback_reads_total", "cluster" => self.config.name.clone()).increment(1);
+        if self.hosts.len() > 1 {
+            metrics::counter!("db_fallback_reads_total", "cluster" => self.config.name.clone()).increment(1);
+        }
         if let Ok(permit) = Arc::clone(&self.fallback).try_acquire_owned() {
             return Ok(permit);
         }
@@ -294,6 +317,11 @@ impl Shared {
 
     fn announce(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A place among those who wait; without one there is no waiting.
+    fn place<'a>(&self, waiters: &'a Semaphore) -> Result<SemaphorePermit<'a>, DbError> {
+        waiters.try_acquire().map_err(|_| self.overloaded())
     }
 
     fn overloaded(&self) -> DbError {

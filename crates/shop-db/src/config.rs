@@ -32,9 +32,9 @@ pub struct ClusterConfig {
     pub connect_timeout: Duration,
     /// How long a caller waits for a free connection of a host.
     pub acquire_timeout: Duration,
-    /// How long a write waits for a primary.
+    /// How long a write waits for a primary, and a read that may need one.
     pub write_wait: Duration,
-    /// How long a read waits for any host that may serve it.
+    /// How long a read that any host may serve waits for one.
     pub read_wait: Duration,
     /// How long a read waits for a replica to reach its position before it goes to the primary.
     pub replay_wait: Duration,
@@ -85,22 +85,27 @@ impl ClusterConfig {
     /// Reads `{prefix}_HOSTS`, `_NAME`, `_USER`, `_PASSWORD_FILE`, `_READ_USER`, `_READ_PASSWORD_FILE` and, optionally,
     /// `_POOL_MAX`. The cluster is called by the prefix without `_DB`, in lower case.
     pub fn from_env(prefix: &str) -> Result<Self, ConfigError> {
+        Self::from_variables(prefix, &Variables::of_process())
+    }
+
+    pub(crate) fn from_variables(prefix: &str, variables: &Variables<'_>) -> Result<Self, ConfigError> {
         let hosts_variable = format!("{prefix}_HOSTS");
-        let hosts = parse_hosts(&hosts_variable, &variable(&hosts_variable)?)?;
-        let pool_max = match std::env::var(format!("{prefix}_POOL_MAX")) {
-            Ok(value) if !value.is_empty() => value
+        let hosts = parse_hosts(&hosts_variable, &variables.required(&hosts_variable)?)?;
+        let pool_max_variable = format!("{prefix}_POOL_MAX");
+        let pool_max = match variables.optional(&pool_max_variable) {
+            Some(value) => value
                 .parse()
                 .ok()
                 .filter(|max| (1..=1000).contains(max))
-                .ok_or_else(|| ConfigError::invalid(format!("{prefix}_POOL_MAX"), "must be from 1 to 1000"))?,
-            _ => 10,
+                .ok_or_else(|| ConfigError::invalid(pool_max_variable, "must be from 1 to 1000"))?,
+            None => 10,
         };
         let stem = prefix.strip_suffix("_DB").unwrap_or(prefix).to_lowercase();
-        let mut config = Self::new(stem, hosts, variable(&format!("{prefix}_NAME"))?);
-        config.user = variable(&format!("{prefix}_USER"))?;
-        config.password = secret(&format!("{prefix}_PASSWORD_FILE"))?;
-        config.read_user = variable(&format!("{prefix}_READ_USER"))?;
-        config.read_password = secret(&format!("{prefix}_READ_PASSWORD_FILE"))?;
+        let mut config = Self::new(stem, hosts, variables.required(&format!("{prefix}_NAME"))?);
+        config.user = variables.required(&format!("{prefix}_USER"))?;
+        config.password = variables.secret(&format!("{prefix}_PASSWORD_FILE"))?;
+        config.read_user = variables.required(&format!("{prefix}_READ_USER"))?;
+        config.read_password = variables.secret(&format!("{prefix}_READ_PASSWORD_FILE"))?;
         config.set_pool_max(pool_max);
         Ok(config)
     }
@@ -225,18 +230,44 @@ fn split_address(address: &str) -> Option<(&str, u16)> {
     Some((host, u16::from_str(port).ok()?)).filter(|(host, _)| !host.is_empty())
 }
 
-pub(crate) fn variable(name: &str) -> Result<String, ConfigError> {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| ConfigError::Missing(name.to_owned()))
-}
+/// What a variable is set to, if it is set.
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-fn secret(name: &str) -> Result<SecretString, ConfigError> {
-    let file: SecretFile = variable(name)?
-        .parse()
-        .map_err(|error| ConfigError::invalid(name, error))?;
-    Ok(file.secret())
+/// Where variables come from: the process's environment, or a test's own, since nobody may change that of a process.
+pub(crate) struct Variables<'a>(Box<Lookup<'a>>);
+
+impl<'a> Variables<'a> {
+    pub(crate) fn of_process() -> Self {
+        Self(Box::new(|name| std::env::var(name).ok()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_list(list: &'a [(&'a str, &'a str)]) -> Self {
+        let value = |name: &str| {
+            list.iter()
+                .rev()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| *value)
+        };
+        Self(Box::new(move |name| value(name).map(ToOwned::to_owned)))
+    }
+
+    /// A variable that is set to something.
+    pub(crate) fn optional(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn required(&self, name: &str) -> Result<String, ConfigError> {
+        self.optional(name).ok_or_else(|| ConfigError::Missing(name.to_owned()))
+    }
+
+    fn secret(&self, name: &str) -> Result<SecretString, ConfigError> {
+        let file: SecretFile = self
+            .required(name)?
+            .parse()
+            .map_err(|error| ConfigError::invalid(name, error))?;
+        Ok(file.secret())
+    }
 }
 
 #[cfg(test)]

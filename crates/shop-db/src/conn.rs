@@ -41,7 +41,12 @@ impl ReadConn {
             Role::Replica => view.lag,
         };
         // Where the timeline is unknown, nothing is known to be seen.
-        let position = view.position().unwrap_or(Position { timeline: 0, lsn: 0 });
+        let mut position = view.position().unwrap_or(Position { timeline: 0, lsn: 0 });
+        if role == Role::Primary {
+            // The last commit that a primary has flushed may be waiting for its replica still, and nobody sees it. Who
+            // wrote it will ask for this byte at least, so this connection may not claim it.
+            position.lsn = position.lsn.saturating_sub(1);
+        }
         Self {
             lease: Lease::new(pooled, host, Purpose::Read, role, lag, since),
             role,
@@ -78,6 +83,11 @@ impl ReadConn {
     pub fn position(&self) -> Position {
         self.position
     }
+
+    /// The flushed position, on a connection to the primary. Asked after a read, it covers what was read.
+    pub async fn flushed(&mut self) -> Result<Position, DbError> {
+        flushed(self).await
+    }
 }
 
 /// A connection to the primary. It goes back by itself when dropped.
@@ -92,6 +102,11 @@ impl WriteConn {
         }
     }
 
+    /// Completes when the host has died or changed its role: what is under way on this connection may never end.
+    pub(crate) fn host_lost(&self) -> WaitForCancellationFutureOwned {
+        self.lease.pooled.host_lost()
+    }
+
     /// The host's name.
     pub fn host(&self) -> &str {
         &self.lease.host.label
@@ -99,13 +114,16 @@ impl WriteConn {
 
     /// The flushed position. Asked after a commit, it covers what was committed: a read that has seen it sees that.
     pub async fn position(&mut self) -> Result<Position, DbError> {
-        let (timeline, lsn): (i32, i64) = sqlx::query_as(FLUSH_POSITION).fetch_one(&mut **self).await?;
-        let position = Position {
-            timeline: u32::try_from(timeline).unwrap_or(0),
-            lsn: u64::try_from(lsn).unwrap_or(0),
-        };
-        Ok(position)
+        flushed(self).await
     }
+}
+
+async fn flushed(connection: &mut PgConnection) -> Result<Position, DbError> {
+    let (timeline, lsn): (i32, i64) = sqlx::query_as(FLUSH_POSITION).fetch_one(connection).await?;
+    Ok(Position {
+        timeline: u32::try_from(timeline).unwrap_or(0),
+        lsn: u64::try_from(lsn).unwrap_or(0),
+    })
 }
 
 /// What both have in common: the connection, and the record of how long it was out.

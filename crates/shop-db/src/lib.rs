@@ -13,6 +13,7 @@ mod lag;
 mod pool;
 mod position;
 mod probe;
+mod schema;
 mod signature;
 mod slots;
 
@@ -22,5 +23,6 @@ pub use conn::{ReadConn, WriteConn};
 pub use error::DbError;
 pub use host::{HostStatus, Role};
 pub use position::{InvalidPosition, Position, Positions};
+pub use schema::SchemaWatch;
 pub use signature::PositionKey;
 pub use slots::{SLOTS, Shards, slot_of, slot_of_key};

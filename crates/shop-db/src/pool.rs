@@ -27,7 +27,10 @@ const AGE_MAX: Duration = Duration::from_secs(30 * 60);
 const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Callers that may wait, per connection. Beyond that they are turned away at once.
-const WAITERS_PER_CONNECTION: usize = 20;
+pub(crate) const WAITERS_PER_CONNECTION: usize = 20;
+
+/// Changes nothing, and fails in a transaction that has failed.
+const NOTHING: &str = "select";
 
 /// Whether a pool's connections read or write.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -185,7 +188,9 @@ impl HostPool {
             Ok((connection, primary))
         };
         self.opened.increment(1);
-        match timeout_at(deadline, opening).await {
+        // Closing ends it: the server that answers afterwards may be another one than the caller chose.
+        let opened = self.closed.run_until_cancelled(timeout_at(deadline, opening)).await;
+        match opened.ok_or(AcquireError::Gone)? {
             Ok(Ok((connection, true))) => Ok(connection),
             Ok(Ok((_, false))) => Err(AcquireError::NotPrimary),
             Ok(Err(error)) => Err(AcquireError::Connect(error)),
@@ -263,11 +268,8 @@ impl Drop for Pooled {
         let pool = Arc::clone(&self.pool);
         let opened_at = self.opened_at;
         runtime.spawn(async move {
-            // The user's future may have been dropped midway, or left a transaction to be rolled back: the ping reads
-            // what is left over and proves that the connection works. Where it hangs, the connection is dropped.
             let deadline = Instant::now() + RETURN_TIMEOUT;
-            let in_order = matches!(timeout_at(deadline, connection.ping()).await, Ok(Ok(())));
-            if in_order && !connection.is_in_transaction() {
+            if matches!(timeout_at(deadline, is_in_order(&mut connection)).await, Ok(true)) {
                 pool.keep(Idle {
                     connection,
                     opened_at,
@@ -276,5 +278,40 @@ impl Drop for Pooled {
             }
             drop(permit);
         });
+    }
+}
+
+/// The user's future may have been dropped midway, or left a transaction to be rolled back. What is left over is read,
+/// and the server is asked whether a transaction is open. sqlx can't tell by itself: it forgets one whose `begin` was
+/// dropped before its answer, and in that the next user's writes would be acknowledged and never committed.
+async fn is_in_order(connection: &mut PgConnection) -> bool {
+    // It fails so where the server says that no transaction is open after it.
+    matches!(connection.begin_with(NOTHING).await, Err(sqlx::Error::BeginFailed))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn closing_ends_a_connection_that_is_being_opened() {
+        // It accepts and never answers.
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(server.local_addr().unwrap().port());
+        let pool = HostPool::new(options, Purpose::Read, 1, LONG, "test", "silent");
+        let opening = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.acquire(Instant::now() + LONG).await.err() }
+        });
+        let _connection = server.accept().await.unwrap();
+        pool.close();
+        let ended = tokio::time::timeout(LONG / 2, opening).await.unwrap().unwrap();
+        assert!(matches!(ended, Some(AcquireError::Gone)), "{ended:?}");
     }
 }

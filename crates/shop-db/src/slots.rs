@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{parse_hosts, variable};
+use crate::config::{Variables, parse_hosts};
 use crate::{Cluster, ClusterConfig, ConfigError, DbError};
 
 /// How many logical slots there are. Never changes: ids carry their slot.
@@ -32,7 +32,8 @@ pub struct Shards {
 
 impl Shards {
     /// Reads `{prefix}_CLUSTERS` (`main=host:port,host:port;second=...`) and `{prefix}_SLOTS` (`0-2047=main,...`), both
-    /// optional, where the prefix is without `_DB`; logins are those of `{prefix}_DB`. Without them there is one cluster, `main`.
+    /// optional, where the prefix is without `_DB`; logins are those of `{prefix}_DB`. Without them there is one cluster,
+    /// `main`.
     pub async fn from_env(prefix: &str) -> Result<Self, ShardsError> {
         let (configs, slots) = Self::configs_from_env(prefix)?;
         let mut clusters = Vec::with_capacity(configs.len());
@@ -44,16 +45,23 @@ impl Shards {
 
     /// The configuration of every cluster, in order, and the slot map over them.
     pub fn configs_from_env(prefix: &str) -> Result<(Vec<ClusterConfig>, Vec<u8>), ConfigError> {
+        Self::configs_from_variables(prefix, &Variables::of_process())
+    }
+
+    fn configs_from_variables(
+        prefix: &str,
+        variables: &Variables<'_>,
+    ) -> Result<(Vec<ClusterConfig>, Vec<u8>), ConfigError> {
         let stem = prefix.strip_suffix("_DB").unwrap_or(prefix);
-        let base = ClusterConfig::from_env(&format!("{stem}_DB"))?;
+        let base = ClusterConfig::from_variables(&format!("{stem}_DB"), variables)?;
         let clusters_variable = format!("{stem}_CLUSTERS");
-        let members = match variable(&clusters_variable) {
-            Ok(text) => parse_clusters(&clusters_variable, &text)?,
-            Err(_) => vec![("main".to_owned(), base.hosts.clone())],
+        let members = match variables.optional(&clusters_variable) {
+            Some(text) => parse_clusters(&clusters_variable, &text)?,
+            None => vec![("main".to_owned(), base.hosts.clone())],
         };
         let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
         let slots_variable = format!("{stem}_SLOTS");
-        let slots = match variable(&slots_variable) {
+        let slots = match variables.required(&slots_variable) {
             Ok(text) => parse_slots(&slots_variable, &text, &names)?,
             Err(_) if names.len() == 1 => vec![0; usize::from(SLOTS)],
             Err(missing) => return Err(missing),
@@ -206,6 +214,80 @@ mod tests {
                 "{bad}: {message}"
             );
         }
+    }
+
+    #[test]
+    fn variables_alone_move_each_database_to_a_cluster_of_its_own() {
+        let password = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(password.path(), "secret").unwrap();
+        let password = password.path().to_str().unwrap();
+        let in_one_cluster: Vec<(String, String)> = ["INVENTORY", "USERS", "PAYMENTS"]
+            .iter()
+            .flat_map(|database| {
+                [
+                    ("HOSTS", "a:1,b:1,c:1"),
+                    ("NAME", &database.to_lowercase()),
+                    ("USER", "rw"),
+                    ("PASSWORD_FILE", password),
+                    ("READ_USER", "ro"),
+                    ("READ_PASSWORD_FILE", password),
+                ]
+                .map(|(variable, value)| (format!("{database}_DB_{variable}"), value.to_owned()))
+            })
+            .collect();
+        let mut list: Vec<(&str, &str)> = in_one_cluster
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+
+        let hosts = |list: &[(&str, &str)]| {
+            let variables = Variables::of_list(list);
+            let inventory = ClusterConfig::from_variables("INVENTORY_DB", &variables).unwrap();
+            let (users, slots) = Shards::configs_from_variables("USERS_DB", &variables).unwrap();
+            let payments = ClusterConfig::from_variables("PAYMENTS_DB", &variables).unwrap();
+            let databases = [vec![inventory], users, vec![payments]].concat();
+            let each = databases
+                .into_iter()
+                .map(|config| (config.name, config.database, config.hosts.join(",")));
+            (each.collect::<Vec<_>>(), slots)
+        };
+        let row = |name: &str, database: &str, hosts: &str| (name.to_owned(), database.to_owned(), hosts.to_owned());
+        let (together, slots) = hosts(&list);
+        assert_eq!(
+            together,
+            [
+                row("inventory", "inventory", "a:1,b:1,c:1"),
+                row("users.main", "users", "a:1,b:1,c:1"),
+                row("payments", "payments", "a:1,b:1,c:1"),
+            ]
+        );
+        assert!(slots.iter().all(|cluster| *cluster == 0));
+
+        list.extend([
+            ("INVENTORY_DB_HOSTS", "d:1"),
+            ("PAYMENTS_DB_HOSTS", "e:1,f:1"),
+            ("USERS_CLUSTERS", "main=a:1,b:1;second=g:1"),
+            ("USERS_SLOTS", "0-2047=main,2048-4095=second"),
+        ]);
+        let (apart, slots) = hosts(&list);
+        assert_eq!(
+            apart,
+            [
+                row("inventory", "inventory", "d:1"),
+                row("users.main", "users", "a:1,b:1"),
+                row("users.second", "users", "g:1"),
+                row("payments", "payments", "e:1,f:1"),
+            ]
+        );
+        assert_eq!((slots[2047], slots[2048]), (0, 1));
+
+        list.push(("USERS_SLOTS", ""));
+        let error = Shards::configs_from_variables("USERS_DB", &Variables::of_list(&list)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "USERS_SLOTS is not set",
+            "nobody guesses who lives where"
+        );
     }
 
     #[test]

@@ -8,10 +8,10 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_db::{DbError, Position, Shards};
+use shop_db::{DbError, Freshness, Position, Shards, WriteConn};
 use shop_web::extract::Consistency;
 use sqlx::Connection;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -107,8 +107,8 @@ pub struct Checkout {
     pub(crate) timings: Timings,
     slots: Arc<Semaphore>,
     running: TaskTracker,
-    /// Rung when an order was confirmed, so that the relay need not wait for its next round.
-    confirmed: Arc<Notify>,
+    /// Counts confirmed orders, so that the relay need not wait for its next round.
+    confirmed: watch::Sender<u64>,
 }
 
 impl Checkout {
@@ -123,7 +123,7 @@ impl Checkout {
             timings,
             slots: Arc::new(Semaphore::new(running_max)),
             running: TaskTracker::new(),
-            confirmed: Arc::default(),
+            confirmed: watch::Sender::default(),
         }
     }
 
@@ -134,14 +134,19 @@ impl Checkout {
         key: &IdempotencyKey,
         request_hash: &RequestHash,
     ) -> Result<Option<Placed>, PlaceError> {
-        let mut conn = self.shards.for_slot(user_id.slot()).write().await?;
-        let Some(keyed) = orders::find_by_key(&mut conn, user_id, key).await? else {
+        let cluster = self.shards.for_slot(user_id.slot());
+        let found = cluster.reading(Freshness::Primary, async |mut conn| {
+            match orders::find_by_key(&mut conn, user_id, key).await? {
+                Some(keyed) => Ok(Some((keyed, conn.flushed().await?))),
+                None => Ok(None),
+            }
+        });
+        let Some((keyed, position)) = found.await? else {
             return Ok(None);
         };
         if keyed.request_hash != request_hash.as_bytes() {
             return Err(PlaceError::KeyReused(keyed.order_id));
         }
-        let position = conn.position().await?;
         Ok(Some(Placed {
             user_id,
             order_id: keyed.order_id,
@@ -198,16 +203,9 @@ impl Checkout {
     }
 
     async fn create(&self, order: &NewOrder) -> Result<Created, PlaceError> {
-        let mut conn = self.shards.for_slot(order.user_id.slot()).write().await?;
-        let number = orders::next_number(&mut conn).await?;
-        let order_id = OrderId::allocate(number, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
-        let mut tx = conn.begin().await?;
-        let is_new = orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
-        if is_new {
-            accounts::set_address(&mut tx, order.user_id, &order.address).await?;
-        }
-        tx.commit().await?;
-        if is_new {
+        let cluster = self.shards.for_slot(order.user_id.slot());
+        let written = cluster.writing(async |conn| Ok(self.write_order(conn, order).await));
+        if let Some((order_id, position)) = written.await?? {
             let held = Held {
                 user_id: order.user_id,
                 order_id,
@@ -216,11 +214,10 @@ impl Checkout {
             metrics::counter!("shop_orders_created_total").increment(1);
             return Ok(Created {
                 order_id,
-                position: conn.position().await?,
+                position,
                 held: Some(held),
             });
         }
-        drop(conn);
         let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
         let known = known.ok_or(PlaceError::Ended)?;
         Ok(Created {
@@ -228,6 +225,26 @@ impl Checkout {
             position: known.position,
             held: None,
         })
+    }
+
+    /// A new order's id, and where the database stood once it was written. Nothing, if its key has an order.
+    async fn write_order(
+        &self,
+        mut conn: WriteConn,
+        order: &NewOrder,
+    ) -> Result<Option<(OrderId, Position)>, PlaceError> {
+        let number = orders::next_number(&mut conn).await?;
+        let order_id = OrderId::allocate(number, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
+        let mut tx = conn.begin().await?;
+        let is_new = orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
+        if is_new {
+            accounts::set_address(&mut tx, order.user_id, &order.address).await?;
+        }
+        tx.commit().await?;
+        if !is_new {
+            return Ok(None);
+        }
+        Ok(Some((order_id, conn.position().await?)))
     }
 
     /// Works on an order until it rests, is somebody else's, or fails too often; then recovery will take it.
@@ -282,9 +299,14 @@ impl Checkout {
     }
 
     async fn look(&self, placed: &mut Placed) -> Result<Order, PlaceError> {
-        let mut conn = self.shards.for_slot(placed.user_id.slot()).write().await?;
-        let order = orders::find(&mut conn, placed.user_id, placed.order_id).await?;
-        placed.position = conn.position().await?;
+        let (user_id, order_id) = (placed.user_id, placed.order_id);
+        let cluster = self.shards.for_slot(user_id.slot());
+        let found = cluster.reading(Freshness::Primary, async |mut conn| {
+            let order = orders::find(&mut conn, user_id, order_id).await?;
+            Ok((order, conn.flushed().await?))
+        });
+        let (order, position) = found.await?;
+        placed.position = position;
         order.ok_or(PlaceError::Ended)
     }
 
@@ -295,8 +317,11 @@ impl Checkout {
     }
 
     pub(crate) async fn advance(&self, held: Held, step: &Move) -> Result<Moved, DbError> {
-        let mut conn = self.shards.for_slot(held.user_id.slot()).write().await?;
-        let moved = order_steps::advance(&mut conn, held, step, self.timings.recovery_deadline).await?;
+        let cluster = self.shards.for_slot(held.user_id.slot());
+        let moved = cluster.writing(async |mut conn| {
+            Ok(order_steps::advance(&mut conn, held, step, self.timings.recovery_deadline).await?)
+        });
+        let moved = moved.await?;
         if let Moved::Now { total_cents } = moved {
             count(step, total_cents);
         }
@@ -305,7 +330,7 @@ impl Checkout {
 
     async fn rested(&self, run: &Run, end: End) {
         if end == End::Rest(OrderState::Confirmed) {
-            self.confirmed.notify_one();
+            self.confirmed.send_modify(|count| *count += 1);
         }
         tracing::info!(order.id = %run.order_id(), attempt = run.attempt().0, end = ?end, "Finished the work on an order");
     }

@@ -29,7 +29,7 @@ use config::Config;
 use inventory::Inventory;
 use payments::{CardTimings, Gateway};
 pub use routes::router;
-use state::AppState;
+use state::{AppState, watch_schema};
 
 /// Checkouts that are under way at shutdown get so long to finish; recovery takes those that don't.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
@@ -49,6 +49,7 @@ impl App {
         let client = InternalClient::new(config.internal_url.as_str(), config.web.internal_token_file.expose())
             .context("INTERNAL_URL")?;
         let inventory = Inventory::new(client);
+        let schema = watch_schema(&shards, &ledger);
         let gateway = Gateway::new(ledger, CardTimings::default());
         let checkout = Checkout::new(
             shards.clone(),
@@ -72,6 +73,7 @@ impl App {
             checkout,
             passwords,
             failed_logins,
+            schema,
         };
         Ok(Self { state, queue })
     }

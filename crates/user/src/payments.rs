@@ -135,7 +135,9 @@ impl Gateway {
     }
 
     async fn settle(&self, order_id: OrderId, entry: Entry) -> Result<Entry, DbError> {
-        let mut conn = self.ledger.write().await?;
-        Ok(settle(&mut conn, order_id, entry).await?)
+        let settled = self
+            .ledger
+            .writing(async |mut conn| Ok(settle(&mut conn, order_id, entry).await?));
+        settled.await
     }
 }

@@ -19,9 +19,11 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::state::AppState;
 
-/// The whole service. Once `shutdown` is cancelled it calls itself not ready.
+/// The whole service. It calls itself not ready once `shutdown` is cancelled, or while a database lacks tables that it
+/// needs; a database that is down is no reason.
 pub fn router(state: AppState, shutdown: CancellationToken) -> Router {
     let web = state.web.clone();
+    let schema = state.schema.clone();
     let shop = Router::new()
         .route("/register", get(register::page).post(register::submit))
         .route("/login", get(login::page).post(login::submit))
@@ -48,12 +50,16 @@ pub fn router(state: AppState, shutdown: CancellationToken) -> Router {
             HeaderValue::from_static("private, no-store"),
         ));
     let ready = move || {
-        let status = if shutdown.is_cancelled() {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::OK
+        let obstacle = match schema.outdated() {
+            _ if shutdown.is_cancelled() => Some("Stopping".to_owned()),
+            outdated => outdated,
         };
-        async move { status }
+        async move {
+            match obstacle {
+                Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, obstacle),
+                None => (StatusCode::OK, "Ready".to_owned()),
+            }
+        }
     };
     shop_web::app::router_layers(shop, web)
         .merge(shop_telemetry::admin::router())

@@ -1,4 +1,4 @@
-use shop_db::{Cluster, Shards};
+use shop_db::{Cluster, SchemaWatch, Shards};
 use shop_session::Carts;
 use shop_web::WebState;
 
@@ -17,6 +17,7 @@ pub struct AppState {
     pub checkout: Checkout,
     pub passwords: Passwords,
     pub failed_logins: FailedLogins,
+    pub schema: SchemaWatch,
 }
 
 impl AppState {
@@ -24,4 +25,12 @@ impl AppState {
     pub fn cluster(&self, user_id: UserId) -> &Cluster {
         self.shards.for_slot(user_id.slot())
     }
+}
+
+/// Watches whether the databases have the tables that this service was compiled for.
+pub fn watch_schema(shards: &Shards, ledger: &Cluster) -> SchemaWatch {
+    let users = migrate::newest(&migrate::USERS);
+    let payments = migrate::newest(&migrate::PAYMENTS);
+    let databases = shards.clusters().map(|cluster| (cluster.clone(), users));
+    SchemaWatch::start(databases.chain([(ledger.clone(), payments)]))
 }

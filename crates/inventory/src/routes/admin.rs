@@ -81,8 +81,10 @@ pub async fn list(
         Some(Cursor::Ranked { .. }) => return Err(Error::InvalidCursor),
         None => 0,
     };
-    let mut conn = app.db.read(freshness(&consistency)).await?;
-    let mut rows = queries::products::page_with_counts(&mut conn, after, ROWS + 1).await?;
+    let rows = app.db.reading(freshness(&consistency), async |mut conn| {
+        Ok(queries::products::page_with_counts(&mut conn, after, ROWS + 1).await?)
+    });
+    let mut rows = rows.await?;
     let rows_shown = usize::try_from(ROWS).unwrap_or(usize::MAX);
     let has_more = rows.len() > rows_shown;
     rows.truncate(rows_shown);
@@ -101,16 +103,18 @@ pub async fn show(
     page: Page,
     Path(id): Path<i64>,
 ) -> Result<Response> {
-    let mut conn = app.db.read(freshness(&consistency)).await?;
-    let product = queries::products::find(&mut conn, id)
-        .await?
-        .ok_or(Error::UnknownProduct(id))?;
-    let counts = queries::stock::counts(&mut conn, id)
-        .await?
-        .ok_or(Error::UnknownProduct(id))?;
-    let latest = match &product.photo {
-        Some(photo) => queries::photos::latest_version(&mut conn, photo.id).await?,
-        None => None,
+    let found = app.db.reading(freshness(&consistency), async |mut conn| {
+        let product = queries::products::find(&mut conn, id).await?;
+        let counts = queries::stock::counts(&mut conn, id).await?;
+        let photo = product.as_ref().and_then(|product| product.photo.as_ref());
+        let latest = match photo {
+            Some(photo) => queries::photos::latest_version(&mut conn, photo.id).await?,
+            None => None,
+        };
+        Ok((product, counts, latest))
+    });
+    let (Some(product), Some(counts), latest) = found.await? else {
+        return Err(Error::UnknownProduct(id));
     };
     Ok(Html(EditPage {
         page,

@@ -78,11 +78,9 @@ pub async fn upload(
 
 /// `GET /api/photos/{id}`
 pub async fn show(State(app): State<AppState>, consistency: Consistency, Path(id): Path<i64>) -> Result<Json<Photo>> {
-    let read = catalogue::read(&app, consistency.after(CATALOGUE), move |conn| {
-        Box::pin(async move {
-            let mut photos = queries::photos::shown(conn, &[id]).await?;
-            Ok(photos.remove(&id))
-        })
+    let read = catalogue::read(&app, consistency.after(CATALOGUE), async |mut conn| {
+        let mut photos = queries::photos::shown(&mut conn, &[id]).await?;
+        Ok(photos.remove(&id))
     });
     let photo = read.await?.value.ok_or(Error::UnknownPhoto(id))?;
     Ok(Json(photo))

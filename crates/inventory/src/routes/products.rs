@@ -120,13 +120,10 @@ pub async fn for_order(
         .filter_map(|id| id.trim().parse().ok())
         .take(LINES_MAX)
         .collect();
-    let read = catalogue::read(&app, catalogue::newest(&consistency), move |conn| {
-        let ids = ids.clone();
-        Box::pin(async move {
-            let products = queries::products::find_all(conn, &ids).await?;
-            let available = queries::stock::available(conn, &ids).await?;
-            Ok(Some((products, available)))
-        })
+    let read = catalogue::read(&app, catalogue::newest(&consistency), async |mut conn| {
+        let products = queries::products::find_all(&mut conn, &ids).await?;
+        let available = queries::stock::available(&mut conn, &ids).await?;
+        Ok(Some((products, available)))
     });
     let (products, available) = read.await?.value.unwrap_or_default();
     Ok(Json(ForOrderAnswer {

@@ -63,12 +63,14 @@ pub async fn failed(
 
 /// Marks a version as failed, for a worker's report or for a dead letter.
 pub async fn fail(app: &AppState, consistency: &Consistency, id: i64, version: i32, reason: &str) -> Result<Reported> {
-    let mut conn = app.db.write().await?;
-    let mut tx = conn.begin().await?;
-    let reported = photos::failed(&mut tx, id, version, reason).await?;
-    tx.commit().await?;
+    let failed = app.db.writing(async |mut conn| {
+        let mut tx = conn.begin().await?;
+        let reported = photos::failed(&mut tx, id, version, reason).await?;
+        tx.commit().await?;
+        Ok((reported, conn.position().await?))
+    });
+    let (reported, position) = failed.await?;
     if let Reported::Shown { product_ids } = &reported {
-        let position = conn.position().await?;
         catalogue::product_changed(app, product_ids, position).await;
         consistency.wrote(CATALOGUE, position);
         metrics::counter!("photos_total", "result" => "failed").increment(1);

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use shop_db::Position;
+use shop_db::{Position, WriteConn};
 use shop_web::consistency::Consistency;
 use shop_web::extract::{Internal, Json, Path};
 use sqlx::{Connection as _, PgConnection};
@@ -111,7 +111,11 @@ async fn run(app: &AppState, consistency: &Consistency, order_id: i64, step: &St
 
 /// One try, in one transaction.
 async fn transact(app: &AppState, order_id: i64, step: &Step) -> Result<Done> {
-    let mut conn = app.db.write().await?;
+    let transacted = app.db.writing(async |conn| Ok(transact_on(conn, order_id, step).await));
+    transacted.await?
+}
+
+async fn transact_on(mut conn: WriteConn, order_id: i64, step: &Step) -> Result<Done> {
     let mut tx = conn.begin().await?;
     let (state, turned) = match step.apply(&mut tx, order_id).await {
         Ok(moved) => moved,

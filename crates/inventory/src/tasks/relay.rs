@@ -50,10 +50,10 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
 
 /// Publishes one batch. True if there may be more.
 async fn publish_batch(app: &AppState) -> Result<bool> {
-    let waiting = {
-        let mut conn = app.db.write().await?;
-        outbox::claim(&mut conn, CLAIM_SECONDS, BATCH_MAX).await?
-    };
+    let waiting = app
+        .db
+        .writing(async |mut conn| Ok(outbox::claim(&mut conn, CLAIM_SECONDS, BATCH_MAX).await?));
+    let waiting = waiting.await?;
     let claimed = waiting.len();
     if claimed == 0 {
         return Ok(false);
@@ -72,8 +72,10 @@ async fn publish_batch(app: &AppState) -> Result<bool> {
     }
     let complete = confirmed.len() == claimed;
     if !confirmed.is_empty() {
-        let mut conn = app.db.write().await?;
-        outbox::remove(&mut conn, &confirmed).await?;
+        let removed = app
+            .db
+            .writing(async |mut conn| Ok(outbox::remove(&mut conn, &confirmed).await?));
+        removed.await?;
         debug!(messages = confirmed.len(), "Published messages");
     }
     if !complete {
@@ -82,8 +84,10 @@ async fn publish_batch(app: &AppState) -> Result<bool> {
             .map(|message| message.id)
             .filter(|id| !confirmed.contains(id))
             .collect();
-        let mut conn = app.db.write().await?;
-        outbox::unclaim(&mut conn, &left).await?;
+        let unclaimed = app
+            .db
+            .writing(async |mut conn| Ok(outbox::unclaim(&mut conn, &left).await?));
+        unclaimed.await?;
     }
     Ok(complete)
 }

@@ -37,22 +37,26 @@ pub async fn run(app: AppState, shutdown: CancellationToken) {
 /// Removes uploads older than that. A row is taken by compare-and-set first, so that an upload that is accepted at this
 /// moment wins or loses whole; the object goes next, and the row last, so that no object is forgotten.
 pub async fn sweep(app: &AppState, older_than_seconds: f64) -> Result<usize> {
-    let taken = {
-        let mut conn = app.db.write().await?;
-        photos::take_stale(&mut conn, older_than_seconds, BATCH_MAX).await?
-    };
+    let taken = app
+        .db
+        .writing(async |mut conn| Ok(photos::take_stale(&mut conn, older_than_seconds, BATCH_MAX).await?));
+    let taken = taken.await?;
     for id in &taken {
         app.objects.delete(&original_key(*id)).await?;
-        let mut conn = app.db.write().await?;
-        photos::forget(&mut conn, *id).await?;
+        let forgotten = app
+            .db
+            .writing(async |mut conn| Ok(photos::forget(&mut conn, *id).await?));
+        forgotten.await?;
         info!(photo.id = id, "Swept a stale upload away");
     }
     Ok(taken.len())
 }
 
 async fn report_backlog(app: &AppState) -> Result<()> {
-    let mut conn = app.db.read(shop_db::Freshness::Any).await?;
-    let (messages, oldest_seconds) = outbox::backlog(&mut conn).await?;
+    let backlog = app.db.reading(shop_db::Freshness::Any, async |mut conn| {
+        Ok(outbox::backlog(&mut conn).await?)
+    });
+    let (messages, oldest_seconds) = backlog.await?;
     metrics::gauge!("photo_outbox_messages").set(messages as f64);
     metrics::gauge!("photo_outbox_oldest_age").set(oldest_seconds);
     Ok(())

@@ -3,6 +3,7 @@
 mod catalogue;
 mod http;
 mod photos;
+mod readiness;
 mod reservations;
 mod shop;
 mod uploads;

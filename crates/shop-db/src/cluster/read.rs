@@ -46,6 +46,7 @@ where
                     error = &error as &dyn std::error::Error,
                     "Reading again on another host"
                 );
+                metrics::counter!("db_reads_rerun_total", "cluster" => shared.config.name.clone()).increment(1);
                 host.probe_now.notify_one();
                 lost.push(host);
             }
@@ -55,10 +56,20 @@ where
 }
 
 /// A connection, preferably not to one of the hosts that were `lost`.
-pub(super) async fn connection(shared: &Shared, freshness: Freshness, lost: &[Arc<Host>]) -> Result<ReadConn, DbError> {
+pub(super) async fn connection(
+    shared: &Shared,
+    freshness: Freshness,
+    mut lost: &[Arc<Host>],
+) -> Result<ReadConn, DbError> {
     let since = Instant::now();
-    let deadline = since + shared.config.read_wait;
+    let deadline = since
+        + match freshness {
+            Freshness::Any => shared.config.read_wait,
+            // These may need a primary, and wait for one as long as a write does.
+            Freshness::After(_) | Freshness::Primary => shared.config.write_wait,
+        };
     let mut changes = shared.changes.subscribe();
+    let mut place = None;
     loop {
         if shared.closed.is_cancelled() {
             return Err(DbError::Closed {
@@ -81,7 +92,12 @@ pub(super) async fn connection(shared: &Shared, freshness: Freshness, lost: &[Ar
                 waited: since.elapsed(),
             });
         }
+        if place.is_none() {
+            place = Some(shared.place(&shared.read_waiters)?);
+        }
         change_or(&mut changes, deadline.min(Instant::now() + RETRY_PAUSE)).await;
+        // Nobody else can serve, and a host that was lost to one connection may be there for the next.
+        lost = &[];
     }
 }
 
@@ -207,5 +223,57 @@ impl Attempt<'_> {
             sleep(pause).await;
             pause *= 2;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_testkit::FreshDatabase;
+
+    use super::*;
+    use crate::ClusterConfig;
+
+    const REACHED: Position = Position { timeline: 3, lsn: 1000 };
+
+    /// A cluster of one host that nobody probes, known to be `role` and to have reached [`REACHED`].
+    fn cluster_of(role: Role, database: &FreshDatabase) -> Shared {
+        let mut config = ClusterConfig::for_url("test", database.url()).unwrap();
+        config.connect_timeout = Duration::from_secs(20);
+        config.acquire_timeout = Duration::from_secs(20);
+        let shared = Shared::new(config);
+        shared
+            .timeline_max
+            .store(REACHED.timeline, std::sync::atomic::Ordering::Relaxed);
+        shared.hosts[0].update(|view| {
+            view.up = true;
+            view.role = Some(role);
+            view.timeline = REACHED.timeline;
+            view.lsn = REACHED.lsn;
+        });
+        shared
+    }
+
+    #[tokio::test]
+    async fn a_host_that_was_lost_serves_again_where_no_other_can() {
+        let database = FreshDatabase::empty().await;
+        let shared = cluster_of(Role::Replica, &database);
+        let lost = [Arc::clone(&shared.hosts[0])];
+        assert!(connection(&shared, Freshness::Any, &lost).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_primary_does_not_claim_the_last_byte_that_it_has_flushed() {
+        let database = FreshDatabase::empty().await;
+        let replica = cluster_of(Role::Replica, &database);
+        let read = connection(&replica, Freshness::Any, &[]).await.unwrap();
+        assert_eq!(read.position(), REACHED);
+
+        // The commit that ends there may be waiting for its replica: flushed, not acknowledged, and seen by nobody.
+        let primary = cluster_of(Role::Primary, &database);
+        let read = connection(&primary, Freshness::Any, &[]).await.unwrap();
+        assert!(!read.position().covers(REACHED) && REACHED.covers(read.position()));
+        // Whoever has been told of it was acknowledged.
+        let read = connection(&primary, Freshness::After(REACHED), &[]).await.unwrap();
+        assert!(read.position().covers(REACHED));
     }
 }

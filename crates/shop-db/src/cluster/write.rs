@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{Shared, change_or};
 use crate::pool::Purpose;
@@ -11,11 +11,35 @@ use crate::{DbError, WriteConn};
 /// Pause before the same primary is tried again, unless there is news before.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// A primary that was given up may only be slow. Its successor isn't there yet, so that nothing is lost by waiting so long
+/// for an answer, and a write whose outcome is known is worth more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs `work` on the primary, for as long as that is there.
+pub(super) async fn run<T, F, Fut>(shared: &Shared, work: F) -> Result<T, DbError>
+where
+    F: FnOnce(WriteConn) -> Fut,
+    Fut: Future<Output = Result<T, DbError>>,
+{
+    let connection = connection(shared).await?;
+    let host = connection.host().to_owned();
+    let host_lost = connection.host_lost();
+    let given_up = async {
+        host_lost.await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        outcome = work(connection) => outcome,
+        () = given_up => Err(DbError::HostLost { host }),
+    }
+}
+
 pub(super) async fn connection(shared: &Shared) -> Result<WriteConn, DbError> {
     let since = Instant::now();
     let deadline = since + shared.config.write_wait;
     let mut changes = shared.changes.subscribe();
-    let mut waited_for_primary = false;
+    let mut place = None;
     loop {
         if shared.closed.is_cancelled() {
             return Err(DbError::Closed {
@@ -28,7 +52,7 @@ pub(super) async fn connection(shared: &Shared) -> Result<WriteConn, DbError> {
             let acquire_deadline = deadline.min(Instant::now() + shared.config.acquire_timeout);
             match host.pool(Purpose::Write).acquire(acquire_deadline).await {
                 Ok(pooled) => {
-                    if waited_for_primary {
+                    if place.is_some() {
                         record_wait(shared, since);
                     }
                     return Ok(WriteConn::new(pooled, host.clone(), since));
@@ -41,7 +65,9 @@ pub(super) async fn connection(shared: &Shared) -> Result<WriteConn, DbError> {
                 }
             }
         }
-        waited_for_primary = true;
+        if place.is_none() {
+            place = Some(shared.place(&shared.write_waiters)?);
+        }
         if Instant::now() >= deadline {
             record_wait(shared, since);
             return Err(DbError::NoPrimary {

@@ -1,4 +1,4 @@
-use shop_db::{DbError, Shards};
+use shop_db::{DbError, Freshness, Shards};
 use shop_session::SessionUser;
 
 use super::{FailedLogins, PasswordError, Passwords};
@@ -58,17 +58,23 @@ pub async fn log_in(
 
 /// Reads at the primary: somebody who registered a moment ago on another device must be found.
 async fn find(shards: &Shards, email: &Email) -> Result<Option<Credentials>, LoginError> {
-    let claim = emails::find(&mut *shards.for_slot(email.slot()).write().await?, email).await?;
-    let Some(claim) = claim else { return Ok(None) };
-    let credentials = accounts::credentials(
-        &mut *shards.for_slot(claim.user_id.slot()).write().await?,
-        claim.user_id,
-    )
-    .await?;
+    let claim = shards
+        .for_slot(email.slot())
+        .reading(Freshness::Primary, async |mut conn| {
+            Ok(emails::find(&mut conn, email).await?)
+        });
+    let Some(claim) = claim.await? else { return Ok(None) };
+    let user_id = claim.user_id;
+    let credentials = shards
+        .for_slot(user_id.slot())
+        .reading(Freshness::Primary, async |mut conn| {
+            Ok(accounts::credentials(&mut conn, user_id).await?)
+        });
+    let credentials = credentials.await?;
     if credentials.is_none() || claim.confirmed {
         return Ok(credentials.filter(|_| claim.confirmed));
     }
     // The registration stopped between its last two steps: its owner is here, so it can be finished.
-    let confirmed = emails::confirm(&mut *shards.for_slot(email.slot()).write().await?, email, claim.user_id).await?;
+    let confirmed = emails::confirm(&mut *shards.for_slot(email.slot()).write().await?, email, user_id).await?;
     Ok(credentials.filter(|_| confirmed))
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use shop_db::{DbError, Position, SLOTS, Shards};
+use shop_db::{DbError, Freshness, Position, SLOTS, Shards};
 
 use super::PasswordError;
 use crate::domain::{AccountName, Email, UserId};
@@ -66,11 +66,11 @@ pub async fn claim_email(shards: &Shards, email: &Email, life: Duration) -> Resu
         return Err(RegisterError::EmailClaimed);
     }
     // The account may have been written just before its process ended: then only the confirmation is missing.
-    let has_account = accounts::exists(
-        &mut *shards.for_slot(claim.user_id.slot()).write().await?,
-        claim.user_id,
-    )
-    .await?;
+    let home = shards.for_slot(claim.user_id.slot());
+    let has_account = home.reading(Freshness::Primary, async |mut conn| {
+        Ok(accounts::exists(&mut conn, claim.user_id).await?)
+    });
+    let has_account = has_account.await?;
     let mut conn = shards.for_slot(email.slot()).write().await?;
     if has_account {
         emails::confirm(&mut conn, email, claim.user_id).await?;

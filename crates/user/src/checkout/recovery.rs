@@ -27,8 +27,19 @@ impl Recovery {
         Self { checkout }
     }
 
-    /// Goes on until shutdown. An order in hand is finished first.
+    /// Goes on until shutdown. An order in hand is finished first. Clusters are looked after apart, so that one that is
+    /// down holds nobody else's orders up.
     pub async fn run(self, shutdown: CancellationToken) {
+        join_all(
+            self.checkout
+                .shards
+                .clusters()
+                .map(|cluster| self.watch(cluster, &shutdown)),
+        )
+        .await;
+    }
+
+    async fn watch(&self, cluster: &Cluster, shutdown: &CancellationToken) {
         loop {
             // Jitter keeps the processes from asking in step.
             let pause = self
@@ -39,19 +50,12 @@ impl Recovery {
             if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
-            self.round().await;
+            self.recover(cluster).await;
         }
     }
 
-    /// Takes over and finishes what is overdue now, and says how many orders that were.
-    pub async fn round(&self) -> usize {
-        join_all(self.checkout.shards.clusters().map(|cluster| self.recover(cluster)))
-            .await
-            .into_iter()
-            .sum()
-    }
-
-    async fn recover(&self, cluster: &Cluster) -> usize {
+    /// Takes over and finishes what is overdue now in one cluster, and says how many orders that were.
+    pub async fn recover(&self, cluster: &Cluster) -> usize {
         let taken = match self.take(cluster).await {
             Ok(taken) => taken,
             Err(error) => {
@@ -74,7 +78,7 @@ impl Recovery {
 
     async fn take(&self, cluster: &Cluster) -> Result<Vec<(Held, OrderState)>, DbError> {
         let deadline: Duration = self.checkout.timings.recovery_deadline;
-        let mut conn = cluster.write().await?;
-        Ok(take_overdue(&mut conn, Self::BATCH_MAX, deadline).await?)
+        let taken = cluster.writing(async |mut conn| Ok(take_overdue(&mut conn, Self::BATCH_MAX, deadline).await?));
+        taken.await
     }
 }

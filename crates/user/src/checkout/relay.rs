@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use shop_db::{Cluster, DbError};
+use shop_db::{Cluster, DbError, Freshness};
 use shop_queue::Queue;
 use shop_queue::messages::{OrderConfirmed, OrderConfirmedLine};
 use shop_session::{CartLine, CartOwner, Carts};
@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::Checkout;
 use crate::domain::{OrderId, UserId};
 use crate::queries::order_outbox::Event;
+use crate::queries::orders::OrderLine;
 use crate::queries::{cart_jobs, order_outbox, orders};
 
-/// The relay of one process; it visits all clusters.
+/// The relay of one process, over all clusters.
 pub struct Relay {
     checkout: Checkout,
     queue: Queue,
@@ -35,40 +36,50 @@ impl Relay {
         Self { checkout, queue, carts }
     }
 
-    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'.
+    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'. Clusters
+    /// are looked after apart, so that one that is down holds nobody else's orders up.
     pub async fn run(self, shutdown: CancellationToken) {
+        join_all(
+            self.checkout
+                .shards
+                .clusters()
+                .map(|cluster| self.watch(cluster, &shutdown)),
+        )
+        .await;
+    }
+
+    async fn watch(&self, cluster: &Cluster, shutdown: &CancellationToken) {
+        let mut confirmed = self.checkout.confirmed.subscribe();
         loop {
             let called = async {
                 let pause = Self::PERIOD.mul_f64(rand::random_range(0.7..1.3));
                 // Being rung or not, a round follows.
-                let _ = tokio::time::timeout(pause, self.checkout.confirmed.notified()).await;
+                let _ = tokio::time::timeout(pause, confirmed.changed()).await;
             };
             if shutdown.run_until_cancelled(called).await.is_none() {
                 return;
             }
-            self.round().await;
+            self.relay(cluster).await;
         }
     }
 
-    /// Does what lies there now.
-    pub async fn round(&self) {
-        join_all(self.checkout.shards.clusters().map(async |cluster| {
-            let (carts, events) = tokio::join!(self.empty_carts(cluster), self.publish_events(cluster));
-            for error in [carts.err(), events.err()].into_iter().flatten() {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    cluster = cluster.name(),
-                    error,
-                    "Could not read what follows confirmations"
-                );
-            }
-        }))
-        .await;
+    /// Does what lies in one cluster now.
+    pub async fn relay(&self, cluster: &Cluster) {
+        let (carts, events) = tokio::join!(self.empty_carts(cluster), self.publish_events(cluster));
+        for error in [carts.err(), events.err()].into_iter().flatten() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                cluster = cluster.name(),
+                error,
+                "Could not read what follows confirmations"
+            );
+        }
     }
 
     async fn empty_carts(&self, cluster: &Cluster) -> Result<(), DbError> {
-        let jobs = cart_jobs::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
-        futures::stream::iter(jobs)
+        let jobs =
+            cluster.writing(async |mut conn| Ok(cart_jobs::claim(&mut conn, Self::BATCH_MAX, Self::CLAIM).await?));
+        futures::stream::iter(jobs.await?)
             .for_each_concurrent(Self::AT_ONCE, |(user_id, order_id)| async move {
                 if let Err(error) = empty_cart(&self.carts, cluster, user_id, order_id).await {
                     tracing::warn!(order.id = %order_id, error = format!("{error:#}"), "A cart keeps what was bought for now");
@@ -83,8 +94,9 @@ impl Relay {
         if !self.queue.connected() {
             return Ok(());
         }
-        let events = order_outbox::claim(&mut *cluster.write().await?, Self::BATCH_MAX, Self::CLAIM).await?;
-        futures::stream::iter(events)
+        let events =
+            cluster.writing(async |mut conn| Ok(order_outbox::claim(&mut conn, Self::BATCH_MAX, Self::CLAIM).await?));
+        futures::stream::iter(events.await?)
             .for_each_concurrent(Self::AT_ONCE, |event| async move {
                 if let Err(error) = self.publish(cluster, event).await {
                     tracing::warn!(order.id = %event.order_id, error = format!("{error:#}"), "An event waits for the broker");
@@ -95,14 +107,14 @@ impl Relay {
     }
 
     async fn publish(&self, cluster: &Cluster, event: Event) -> anyhow::Result<()> {
-        let lines = orders::lines(&mut *cluster.write().await?, event.user_id, &[event.order_id]).await?;
+        let lines = lines(cluster, event.user_id, event.order_id).await?;
         let message = OrderConfirmed {
             order_id: event.order_id.0,
             user_id: event.user_id.0,
             total_cents: event.total_cents,
             lines: lines
                 .into_iter()
-                .map(|(_, line)| OrderConfirmedLine {
+                .map(|line| OrderConfirmedLine {
                     product_id: line.product_id,
                     quantity: line.quantity,
                     price_cents: line.price_cents,
@@ -110,22 +122,31 @@ impl Relay {
                 .collect(),
         };
         self.queue.publish(event.message_id, &message).await?;
-        order_outbox::delete(&mut *cluster.write().await?, event.user_id, event.order_id).await?;
-        Ok(())
+        let deleted =
+            cluster.writing(async |mut conn| Ok(order_outbox::delete(&mut conn, event.user_id, event.order_id).await?));
+        Ok(deleted.await?)
     }
 }
 
 /// Takes an order's lines out of its user's cart, once per order however often it is done.
 async fn empty_cart(carts: &Carts, cluster: &Cluster, user_id: UserId, order_id: OrderId) -> anyhow::Result<()> {
-    let lines = orders::lines(&mut *cluster.write().await?, user_id, &[order_id]).await?;
+    let lines = lines(cluster, user_id, order_id).await?;
     let lines: Vec<CartLine> = lines
         .into_iter()
-        .map(|(_, line)| CartLine {
+        .map(|line| CartLine {
             product_id: line.product_id,
             quantity: line.quantity,
         })
         .collect();
     carts.subtract(&CartOwner::User(user_id.0), order_id.0, &lines).await?;
-    cart_jobs::delete(&mut *cluster.write().await?, user_id, order_id).await?;
-    Ok(())
+    let deleted = cluster.writing(async |mut conn| Ok(cart_jobs::delete(&mut conn, user_id, order_id).await?));
+    Ok(deleted.await?)
+}
+
+/// Read at the primary, where the confirmation was found a moment ago.
+async fn lines(cluster: &Cluster, user_id: UserId, order_id: OrderId) -> Result<Vec<OrderLine>, DbError> {
+    let lines = cluster.reading(Freshness::Primary, async |mut conn| {
+        Ok(orders::lines(&mut conn, user_id, &[order_id]).await?)
+    });
+    Ok(lines.await?.into_iter().map(|(_, line)| line).collect())
 }

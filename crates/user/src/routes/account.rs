@@ -106,10 +106,13 @@ pub(super) async fn submit(
     Ok(Redirect::to("/account?saved=1").into_response())
 }
 
-async fn find(app: &AppState, consistency: &Consistency, user_id: UserId) -> Result<Account> {
+/// The account as this request's visitor left it.
+pub(super) async fn find(app: &AppState, consistency: &Consistency, user_id: UserId) -> Result<Account> {
     let cluster = app.cluster(user_id);
-    let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)
+    let found = cluster.reading(consistency.freshness(cluster.name()), async |mut conn| {
+        Ok(accounts::find(&mut conn, user_id).await?)
+    });
+    found.await?.ok_or(Error::NotFound)
 }
 
 struct Change {

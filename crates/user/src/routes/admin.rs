@@ -36,8 +36,10 @@ pub(super) async fn orders(State(app): State<AppState>, _: Shopkeeper, page: Pag
 }
 
 async fn newest(cluster: &Cluster) -> Result<Vec<Order>> {
-    let mut conn = cluster.read(Freshness::Any).await?;
-    Ok(queries::newest(&mut conn, SHOWN).await?)
+    let newest = cluster.reading(Freshness::Any, async |mut conn| {
+        Ok(queries::newest(&mut conn, SHOWN).await?)
+    });
+    Ok(newest.await?)
 }
 
 impl RowView {

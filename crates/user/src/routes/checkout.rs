@@ -9,6 +9,7 @@ use shop_web::money::Cents;
 use shop_web::page::Html;
 use uuid::Uuid;
 
+use super::account;
 use super::orders::OrderView;
 use super::view::{AddressFields, CartView};
 use crate::checkout::{PlaceError, Placed};
@@ -18,8 +19,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::inventory::Product;
 use crate::payments::Gateway;
-use crate::queries::orders::{NewOrder, Order, OrderLine};
-use crate::queries::{accounts, orders};
+use crate::queries::orders::{self, NewOrder, Order, OrderLine};
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -105,11 +105,7 @@ pub(super) async fn page(
     if cart.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
     }
-    let cluster = app.cluster(user_id);
-    let account = {
-        let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-        accounts::find(&mut conn, user_id).await?.ok_or(Error::NotFound)?
-    };
+    let account = account::find(&app, &consistency, user_id).await?;
     let recipient = if account.recipient.is_empty() {
         account.name
     } else {
@@ -212,12 +208,12 @@ pub(super) async fn create(
         _ => StatusCode::ACCEPTED,
     };
     let cluster = app.cluster(user_id);
-    let lines = {
-        let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-        orders::lines(&mut conn, user_id, &[order.order_id]).await?
-    };
     let order_id = order.order_id;
-    let view = OrderView::new(order, lines.into_iter().map(|(_, line)| line).collect());
+    let lines = cluster.reading(consistency.freshness(cluster.name()), async |mut conn| {
+        Ok(orders::lines(&mut conn, user_id, &[order_id]).await?)
+    });
+    let lines = lines.await?.into_iter().map(|(_, line)| line).collect();
+    let view = OrderView::new(order, lines);
     Ok(located(order_id, (status, Json(view.into_json())).into_response()))
 }
 

@@ -142,11 +142,13 @@ pub(super) async fn show(
 
 async fn find(app: &AppState, consistency: &Consistency, user_id: UserId, order_id: OrderId) -> Result<OrderView> {
     let cluster = app.cluster(user_id);
-    let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    let order = queries::find(&mut conn, user_id, order_id)
-        .await?
-        .ok_or(Error::NotFound)?;
-    let lines = queries::lines(&mut conn, user_id, &[order_id]).await?;
+    let found = cluster.reading(consistency.freshness(cluster.name()), async |mut conn| {
+        let order = queries::find(&mut conn, user_id, order_id).await?;
+        let lines = queries::lines(&mut conn, user_id, &[order_id]).await?;
+        Ok((order, lines))
+    });
+    let (order, lines) = found.await?;
+    let order = order.ok_or(Error::NotFound)?;
     Ok(OrderView::new(order, lines.into_iter().map(|(_, line)| line).collect()))
 }
 
@@ -158,18 +160,22 @@ async fn find_many(
 ) -> Result<(Vec<OrderView>, Option<String>)> {
     let (before, limit) = query.parse()?;
     let cluster = app.cluster(user_id);
-    let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    // One more than asked for says whether there is a next page.
-    let mut orders = queries::list(&mut conn, user_id, before, limit + 1).await?;
+    let found = cluster.reading(consistency.freshness(cluster.name()), async |mut conn| {
+        // One more than asked for says whether there is a next page.
+        let orders = queries::list(&mut conn, user_id, before, limit + 1).await?;
+        let ids: Vec<OrderId> = orders.iter().map(|order| order.order_id).collect();
+        let lines = queries::lines(&mut conn, user_id, &ids).await?;
+        Ok((orders, lines))
+    });
+    let (mut orders, all_lines) = found.await?;
     let has_more = orders.len() > limit as usize;
     orders.truncate(limit as usize);
     let next_cursor = orders
         .last()
         .filter(|_| has_more)
         .map(|order| order.order_id.to_string());
-    let ids: Vec<OrderId> = orders.iter().map(|order| order.order_id).collect();
     let mut lines: HashMap<OrderId, Vec<OrderLine>> = HashMap::new();
-    for (order_id, line) in queries::lines(&mut conn, user_id, &ids).await? {
+    for (order_id, line) in all_lines {
         lines.entry(order_id).or_default().push(line);
     }
     let views = orders.into_iter().map(|order| {

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use shop_session::{Role, SessionUser};
 use shop_web::extract::{Consistency, CurrentUser, Json, MaybeSession, Path, SessionCookie};
 
+use super::account;
 use super::sessions::open;
 use crate::accounts::register;
 use crate::domain::{AccountName, Email, Password, UserId};
 use crate::error::{Error, Result};
-use crate::queries::accounts;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -63,9 +63,7 @@ pub(super) async fn show(
     if id != user.id {
         return Err(Error::NotFound);
     }
-    let cluster = app.cluster(UserId(id));
-    let mut conn = cluster.read(consistency.freshness(cluster.name())).await?;
-    let account = accounts::find(&mut conn, UserId(id)).await?.ok_or(Error::NotFound)?;
+    let account = account::find(&app, &consistency, UserId(id)).await?;
     let user = User {
         id,
         name: account.name,

@@ -136,35 +136,6 @@ async fn fifty_buyers_of_ten_copies_get_exactly_ten() {
 }
 
 #[tokio::test]
-async fn customers_of_two_clusters_buy_alike_and_each_lies_in_its_own() {
-    let shop = Shop::open(Setup {
-        clusters: 2,
-        ..Setup::default()
-    })
-    .await;
-    let product_id = shop.print(100).await;
-    for slot in [10, 11] {
-        let customer = shop.customer_in(slot).await;
-        customer.put_in_cart(product_id, 1).await;
-        assert_eq!(customer.buy(&new_key(), PAYS).await.0, StatusCode::CREATED);
-        wait_until("the cart is empty", PATIENCE, async || {
-            customer.json("/api/me").await["cart_count"] == 0
-        })
-        .await;
-    }
-    for database in &shop.users_dbs {
-        let mut conn = database.connect().await;
-        let (orders,): (i64,) = sqlx::query_as("select count(*) from orders")
-            .fetch_one(&mut conn)
-            .await
-            .expect("a count");
-        assert_eq!(orders, 1);
-    }
-    shop.assert_audit_is_clean().await;
-    shop.close().await;
-}
-
-#[tokio::test]
 async fn nobody_sees_the_orders_of_others() {
     let shop = Shop::open(Setup::default()).await;
     let product_id = shop.print(10).await;

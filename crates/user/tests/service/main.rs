@@ -5,5 +5,8 @@ mod audit;
 mod checkout_faults;
 mod checkout_orders;
 mod checkout_requests;
+mod lost_hosts;
 mod pages;
+mod readiness;
+mod shards;
 mod shop;

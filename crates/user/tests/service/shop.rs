@@ -11,7 +11,7 @@ use shop_objects::{ObjectArgs, Objects};
 use shop_queue::{Queue, QueueArgs, QueueOptions};
 use shop_session::{Role, Session, SessionArgs, SessionUser, Sessions};
 use shop_telemetry::startup::SecretFile;
-use shop_testkit::{FreshDatabase, TestServer, unique};
+use shop_testkit::{FaultyProxy, FreshDatabase, TestServer, unique};
 use shop_web::internal::InternalClient;
 use shop_web::{WebArgs, WebState};
 use sqlx::migrate::Migrator;
@@ -23,7 +23,7 @@ use user::checkout::{Checkout, Timings};
 use user::domain::UserId;
 use user::inventory::Inventory;
 use user::payments::{CardTimings, Gateway};
-use user::state::AppState;
+use user::state::{AppState, watch_schema};
 use uuid::Uuid;
 
 static INVENTORY: Migrator = sqlx::migrate!("../../migrations/inventory");
@@ -43,6 +43,8 @@ pub(crate) const PRICE_CENTS: i64 = 12_000;
 /// How a test's shop differs from the usual one.
 pub(crate) struct Setup {
     pub(crate) clusters: usize,
+    /// Proxies before each cluster of users, which look like hosts of it; with none it is reached directly.
+    pub(crate) proxies: usize,
     pub(crate) timings: Timings,
     pub(crate) cards: CardTimings,
     /// Whether recovery and relay run; tests that step through a checkout do without.
@@ -57,6 +59,7 @@ impl Default for Setup {
         };
         Self {
             clusters: 1,
+            proxies: 0,
             timings,
             cards: CardTimings::default(),
             background: true,
@@ -72,7 +75,9 @@ pub(crate) struct Shop {
     pub(crate) inventory_db: FreshDatabase,
     pub(crate) users_dbs: Vec<FreshDatabase>,
     pub(crate) payments_db: FreshDatabase,
-    databases: Databases,
+    /// The hosts of each cluster of users.
+    pub(crate) proxies: Vec<Vec<FaultyProxy>>,
+    pub(crate) databases: Databases,
     _inventory: TestServer,
     _objects: TempDir,
 }
@@ -86,8 +91,18 @@ impl Shop {
             users_dbs.push(FreshDatabase::migrated(&USERS).await);
         }
         let mut clusters = Vec::new();
+        let mut proxies = Vec::new();
         for (number, database) in users_dbs.iter().enumerate() {
-            clusters.push(cluster(&format!("users.{number}"), database).await);
+            let mut config = config(&format!("users.{number}"), database);
+            let mut hosts = Vec::new();
+            for _ in 0..setup.proxies {
+                hosts.push(FaultyProxy::start(&server_of(database)).await);
+            }
+            if !hosts.is_empty() {
+                config.hosts = hosts.iter().map(|proxy| proxy.addr().to_string()).collect();
+            }
+            clusters.push(Cluster::connect(config).await.expect("a cluster"));
+            proxies.push(hosts);
         }
         let count = u16::try_from(setup.clusters).expect("a few clusters");
         let shards = Shards::with_slots(clusters, |slot| u8::try_from(slot % count).expect("a few clusters"));
@@ -132,6 +147,7 @@ impl Shop {
             checkout,
             passwords: Passwords::new(2).expect("a hash"),
             failed_logins: FailedLogins::new(),
+            schema: watch_schema(&shards, &ledger),
         };
         let server = if setup.background {
             let app = App {
@@ -150,6 +166,7 @@ impl Shop {
             inventory_db,
             users_dbs,
             payments_db,
+            proxies,
             databases: Databases {
                 users: shards,
                 inventory: stock,
@@ -337,6 +354,15 @@ pub(crate) fn new_key() -> String {
 }
 
 async fn cluster(name: &str, database: &FreshDatabase) -> Cluster {
+    Cluster::connect(config(name, database)).await.expect("a cluster")
+}
+
+/// The address of a database's server.
+fn server_of(database: &FreshDatabase) -> String {
+    config("any", database).hosts.remove(0)
+}
+
+fn config(name: &str, database: &FreshDatabase) -> ClusterConfig {
     let mut config = ClusterConfig::for_url(name, database.url()).expect("a database's URL");
     config.set_pool_max(4);
     // Many tests share one machine, and none of them is about a slow one.
@@ -347,7 +373,7 @@ async fn cluster(name: &str, database: &FreshDatabase) -> Cluster {
     config.read_wait = PATIENCE;
     config.statement_timeout = PATIENCE;
     config.lock_timeout = PATIENCE;
-    Cluster::connect(config).await.expect("a cluster")
+    config
 }
 
 fn web_args(instance: &str) -> WebArgs {

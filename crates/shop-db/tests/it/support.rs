@@ -1,0 +1,48 @@
+//! Clusters to test with.
+
+use std::time::Duration;
+
+use shop_db::{Cluster, ClusterConfig, DbError, Freshness};
+use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
+
+/// Unoptimised code takes its time to log in, and the machine may be busy.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// The configuration of a cluster whose one host is the testbed's server.
+pub(crate) fn config(database: &FreshDatabase) -> ClusterConfig {
+    let mut config = ClusterConfig::for_url("test", database.url()).unwrap();
+    config.connect_timeout = SOON;
+    config.acquire_timeout = SOON;
+    config.read_wait = SOON;
+    config.write_wait = SOON;
+    config.probe_timeout = SOON;
+    config
+}
+
+/// The same server behind two proxies: two hosts, each of which says that it is the primary.
+pub(crate) async fn two_hosts(database: &FreshDatabase) -> (ClusterConfig, FaultyProxy, FaultyProxy) {
+    let mut config = config(database);
+    let server = config.hosts[0].clone();
+    let (first, second) = (FaultyProxy::start(&server).await, FaultyProxy::start(&server).await);
+    config.hosts = vec![first.addr().to_string(), second.addr().to_string()];
+    config.set_pool_max(4);
+    // They are to freeze.
+    config.probe_timeout = Duration::from_secs(1);
+    config.connect_timeout = Duration::from_secs(3);
+    (config, first, second)
+}
+
+/// Connects, and waits until every host is known.
+pub(crate) async fn connect(config: ClusterConfig) -> Cluster {
+    let cluster = Cluster::connect(config).await.unwrap();
+    wait_until("all hosts are up", SOON, || async {
+        cluster.status().iter().all(|host| host.up)
+    })
+    .await;
+    cluster
+}
+
+pub(crate) async fn answer(cluster: &Cluster) -> Result<i32, DbError> {
+    let mut connection = cluster.read(Freshness::Any).await?;
+    Ok(sqlx::query_scalar("select 42").fetch_one(&mut *connection).await?)
+}
