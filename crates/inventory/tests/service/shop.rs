@@ -58,9 +58,7 @@ impl Shop {
         };
         let cache = shop_testkit::cache_url().replace("redis://", "");
         let app = AppState::new(
-            Cluster::connect(ClusterConfig::for_url("inventory", &url_of(&pool)).expect("a database's URL"))
-                .await
-                .expect("a cluster"),
+            cluster(&pool).await,
             Cache::connect(&CacheArgs::at(cache, format!("{prefix}:"))),
             Queue::connect(
                 broker,
@@ -180,6 +178,17 @@ async fn log_in(app: &AppState, id: i64, role: Role) -> String {
     };
     let id = app.web.sessions.create(Session::of(user)).await.expect("a session");
     format!("zillion_session={}", id.to_cookie())
+}
+
+async fn cluster(pool: &PgPool) -> Cluster {
+    let mut config = ClusterConfig::for_url("inventory", &url_of(pool)).expect("a database's URL");
+    // Many tests share one machine, and none of them is about a slow one.
+    config.connect_timeout = PATIENCE;
+    config.acquire_timeout = PATIENCE;
+    config.probe_timeout = PATIENCE;
+    config.read_wait = PATIENCE;
+    config.write_wait = PATIENCE;
+    Cluster::connect(config).await.expect("a cluster")
 }
 
 fn url_of(pool: &PgPool) -> String {
