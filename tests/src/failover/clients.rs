@@ -37,7 +37,7 @@ const DIRECT_PAUSE: Duration = Duration::from_millis(100);
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A read that is not answered by then has failed, whatever comes later.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
+const READ_DEADLINE: Duration = Duration::from_secs(20);
 
 /// One that waits for the answer of a host until it wakes again, and one that soon tries a new connection: the first
 /// finds out whether what was under way is kept, the second whether anything new is taken.
@@ -85,10 +85,12 @@ impl Login {
         })
     }
 
-    /// A cluster as the services have it. Log-ins may take longer in tests: these are unoptimised and machines are busy.
+    /// A cluster as the services have it, but with time to log in: tests are unoptimised, and machines are busy.
     pub fn patient_cluster_config(&self) -> Result<ClusterConfig> {
         let mut config = self.cluster_config()?;
         config.connect_timeout = CONNECT_DEADLINE;
+        config.acquire_timeout = CONNECT_DEADLINE * 2;
+        config.read_wait = READ_DEADLINE / 2;
         Ok(config)
     }
 

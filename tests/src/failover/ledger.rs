@@ -73,7 +73,7 @@ pub struct Verdict {
     pub longest_without_write: Duration,
     /// Reads that were answered.
     pub reads: usize,
-    /// Reads that were not: when, seen from the fault, and what was known of the hosts.
+    /// Reads after the fault that were not: when, seen from the fault, and what was known of the hosts.
     pub failed_reads: Vec<String>,
     /// The longest time in which no read was answered.
     pub longest_without_read: Duration,
@@ -146,7 +146,7 @@ impl Ledger {
         newest_first.filter(|(_, node)| suits(*node)).count()
     }
 
-    /// Every acknowledged row must be in `present`; the times are taken from `since` on.
+    /// Every acknowledged row must be in `present`; times and failed reads count from `since` on.
     pub fn judge(&self, present: &HashSet<i64>, since: Instant) -> Verdict {
         let records = self.records();
         let now = Instant::now();
@@ -170,6 +170,7 @@ impl Ledger {
             failed_reads: records
                 .failed_reads
                 .iter()
+                .filter(|(at, _)| *at >= since)
                 .map(|(at, seen)| dated(*at, since, seen))
                 .collect(),
             longest_without_read: longest_gap(records.reads.iter().map(|(at, _)| *at), since, now),

@@ -104,6 +104,12 @@ impl Tier {
             .with_context(|| format!("{node} doesn't say: {status}"))
     }
 
+    /// Whether the Patroni of `node` asks the other members, because etcd doesn't answer, if it may lead on.
+    pub async fn is_in_failsafe_mode(&self, node: Node) -> Result<bool> {
+        let status = self.ask_patroni(node, "patroni").await?;
+        Ok(status["failsafe_mode_is_active"].as_bool().unwrap_or(false))
+    }
+
     /// Makes `to` the primary in place of `from`.
     pub async fn switch_over(&self, from: Node, to: Node) -> Result<()> {
         let command = ["switchover", "--force", "--primary", from.name, "--candidate", to.name];

@@ -1,16 +1,11 @@
 //! Faults of what elects.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use anyhow::Result;
 use futures::try_join;
 use system_tests::{
-    failover::{ETCD, Scene},
-    poll_until,
+    failover::{ETCD, Scene, scene::DEADLINE},
+    wait_until,
 };
-
-/// Longer than Patroni tries to renew its lease before it asks the members instead.
-const WITHOUT_ETCD_SECONDS: i64 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_of_etcd_writes_go_on() -> Result<()> {
@@ -18,26 +13,12 @@ async fn without_a_quorum_of_etcd_writes_go_on() -> Result<()> {
     let primary = scene.primary().await?;
     scene.fault_begins();
     try_join!(scene.tier.kill(ETCD[0]), scene.tier.kill(ETCD[1]))?;
-    poll_until(
-        "Patroni has been without etcd for a while",
-        Duration::from_secs(60),
-        Duration::from_millis(200),
-        || async {
-            let last = scene
-                .tier
-                .last_look_at_etcd(primary)
-                .await
-                .map_err(|error| format!("{error:#}"))?;
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| time.as_secs() as i64);
-            if now - last >= WITHOUT_ETCD_SECONDS {
-                Ok(())
-            } else {
-                Err(format!("for {} s", now - last))
-            }
-        },
-    )
+    wait_until("Patroni does without etcd", DEADLINE, || async {
+        match scene.tier.is_in_failsafe_mode(primary).await {
+            Ok(true) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
     .await?;
     scene.wait_for_writes("without etcd", |node| node == primary).await?;
     scene.end().await.map(drop)
