@@ -31,6 +31,9 @@ const TRIES_MAX: u32 = 20;
 /// Pause between two tries, so that those who were in the way get on.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// No customer waits for this, and a machine on which everything starts at once is slow.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Postgres's code for a lock that was not had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
@@ -66,6 +69,8 @@ pub fn targets_from_env() -> Result<Vec<Target>, shop_db::ConfigError> {
     });
     for target in &mut targets {
         target.config.expects_reads = false;
+        target.config.connect_timeout = CONNECT_TIMEOUT;
+        target.config.acquire_timeout = CONNECT_TIMEOUT;
     }
     Ok(targets)
 }

@@ -57,7 +57,7 @@ async fn the_pool_is_bounded_and_says_so() {
     let database = FreshDatabase::empty().await;
     let mut config = config(&database);
     config.set_pool_max(2);
-    config.acquire_timeout = Duration::from_millis(200);
+    config.acquire_timeout = Duration::from_secs(3);
     let cluster = Cluster::connect(config).await.unwrap();
     let first = cluster.write().await.unwrap();
     let _second = cluster.write().await.unwrap();
