@@ -134,6 +134,13 @@ impl Tier {
         Ok(())
     }
 
+    /// Gives a replica a new copy of the primary's data.
+    pub async fn copy_anew(&self, replica: &str) -> Result<()> {
+        let primary = self.primary().await.context("there is no primary")?;
+        let command = ["reinit", "shop", replica, "--force"];
+        self.patronictl(primary, &command).await.map(drop)
+    }
+
     /// Changes a setting of Postgres on all members, and waits until they have it.
     pub async fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
         let setting = format!("{name}={value}");

@@ -38,7 +38,7 @@ impl Scene {
         // What shop-db saw is shown where a test fails.
         let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
         let tier = Tier::from_env()?;
-        tier.heal().await?;
+        tier.heal_or_copy_anew().await?;
         let login = Login::prepare(&tier).await?;
         let config = login.patient_cluster_config()?;
         Self::begin_on(tier, login, config).await
@@ -46,7 +46,7 @@ impl Scene {
 
     /// [`Scene::begin`] with the deadlines that the services have, to be measured.
     pub async fn begin_as_services_do(tier: Tier) -> Result<Self> {
-        tier.heal().await?;
+        tier.heal_or_copy_anew().await?;
         let login = Login::prepare(&tier).await?;
         let config = login.cluster_config()?;
         Self::begin_on(tier, login, config).await
