@@ -35,6 +35,7 @@ async fn is_refused(stack: &Stack, to: &str, because: &str) -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "closes the shop for minutes: SYSTEM_TEST_FILTER='backups --ignored' make test"]
 async fn a_restore_brings_back_the_rows_of_its_moment_and_none_of_later() -> Result<()> {
     let stack = Stack::from_env()?;
     stack.heal().await?;
