@@ -145,10 +145,7 @@ impl Tier {
         let command = [
             "network", "connect", names[0], names[1], names[2], names[3], "--ip", &address, &network, &container,
         ];
-        docker(&command).await?;
-        // As `make heal` does. Where the container doesn't run there is nothing to tell yet.
-        let _ = self.as_root(node, &["enter", "neighbours"]).await;
-        Ok(())
+        docker(&command).await.map(drop)
     }
 
     /// Lets nothing that `node` sends arrive at `others`, while it reaches everybody else: no connection between them
