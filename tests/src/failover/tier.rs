@@ -50,6 +50,8 @@ pub const ETCD: [Node; 3] = [
 /// After a fault the cluster is whole again in seconds; a new copy of the data takes longest.
 const WHOLE_DEADLINE: Duration = Duration::from_secs(150);
 
+const STARTUP_PROCESS: &str = "^postgres: .*startup";
+
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
@@ -168,14 +170,34 @@ impl Tier {
 
     /// Kills the watcher process in the container of `node`. Says whether there was one.
     pub async fn kill_watcher(&self, node: Node) -> Result<bool> {
-        // The images have no `pkill`.
+        self.signal(node, "KILL", "^[^ ]*warden watch").await
+    }
+
+    /// Stops the process that replays the log, while the one that receives it goes on. (Patroni soon ends a pause that
+    /// Postgres was asked for.)
+    pub async fn stop_replay(&self, node: Node) -> Result<()> {
+        ensure!(
+            self.signal(node, "STOP", STARTUP_PROCESS).await?,
+            "{node} replays nothing"
+        );
+        Ok(())
+    }
+
+    /// Takes back [`Tier::stop_replay`].
+    pub async fn go_on_replaying(&self, node: Node) -> Result<()> {
+        self.signal(node, "CONT", STARTUP_PROCESS).await.map(drop)
+    }
+
+    /// Sends a signal to the processes whose command lines match. Says whether there were any. (The images have no `pkill`.)
+    async fn signal(&self, node: Node, signal: &str, pattern: &str) -> Result<bool> {
         let script = r#"
             for process in /proc/[0-9]*; do
-                if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -q '^[^ ]*warden watch'; then
-                    kill -KILL "${process#/proc/}" && echo killed
+                if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -q "$2"; then
+                    kill "-$1" "${process#/proc/}" && echo sent
                 fi
             done"#;
-        Ok(self.as_root(node, &["sh", "-c", script]).await?.contains("killed"))
+        let command = ["sh", "-c", script, "signal", signal, pattern];
+        Ok(self.as_root(node, &command).await?.contains("sent"))
     }
 
     /// Runs a command in the container as root, who has the container's few capabilities.
@@ -251,6 +273,7 @@ impl Tier {
         if POSTGRES.contains(&node) && state == "running" {
             // A container that is just being started anew has no routes to lose.
             let _ = self.let_through(node).await;
+            let _ = self.go_on_replaying(node).await;
         }
         if state == "running" && !self.knows_its_peers(node).await {
             docker(&["restart", &container]).await?;

@@ -58,10 +58,7 @@ async fn a_replica_that_lags_serves_nobody_until_it_has_caught_up() -> Result<()
     let mut scene = Scene::begin().await?;
     let [late, _] = scene.tier.others(scene.primary().await?);
     scene.fault_begins();
-    scene
-        .tier
-        .psql(late, "postgres", "select pg_wal_replay_pause()")
-        .await?;
+    scene.tier.stop_replay(late).await?;
     let bound = Login::prepare(&scene.tier).await?.cluster_config()?.lag_max;
     scene
         .wait_for("the replica is found to lag", || {
@@ -82,10 +79,7 @@ async fn a_replica_that_lags_serves_nobody_until_it_has_caught_up() -> Result<()
         .wait_for_reads("by the others, again", |node| node != late)
         .await?;
     let by_the_late_one = scene.clients.ledger.reads_since(since, |node| node == late);
-    scene
-        .tier
-        .psql(late, "postgres", "select pg_wal_replay_resume()")
-        .await?;
+    scene.tier.go_on_replaying(late).await?;
     ensure!(by_the_late_one == 0, "{by_the_late_one} reads by a replica that lags");
     scene
         .wait_for_reads("by the one that caught up", |node| node == late)
