@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod handler;
 pub mod http_cache;
 pub mod origin;
+pub mod process;
 pub mod request;
 pub mod request_metrics;
 pub mod server;

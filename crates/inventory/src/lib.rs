@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod process;
 pub mod queries;
 pub mod routes;
 pub mod state;

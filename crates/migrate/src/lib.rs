@@ -4,6 +4,8 @@
 //! lock that lets a second process wait. They expand first and contract in a later release, so that processes of both
 //! versions work while the new one is rolled out, and after it was rolled back.
 
+pub mod process;
+
 use std::borrow::Cow;
 use std::time::Duration;
 

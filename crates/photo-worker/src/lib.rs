@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod pipeline;
+pub mod process;
 pub mod worker;
 
 use axum::Router;

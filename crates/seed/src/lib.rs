@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod config;
 pub mod fill;
 pub mod prints;
+pub mod process;
 pub mod queries;
 pub mod restock;
 pub mod shop;

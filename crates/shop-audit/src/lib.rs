@@ -4,6 +4,7 @@
 //! afterwards; what moves is judged only if it stood still while the others were read.
 
 mod audit;
+pub mod process;
 mod queries;
 mod report;
 mod rules;

@@ -7,6 +7,7 @@ pub mod domain;
 pub mod error;
 pub mod inventory;
 pub mod payments;
+pub mod process;
 pub mod queries;
 mod routes;
 pub mod state;
