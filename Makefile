@@ -1,4 +1,4 @@
-.PHONY: up down clean logs status heal restock loadtest test failover-times audit backup restore
+.PHONY: up down clean logs status heal restock loadtest chaos test failover-times audit backup restore
 
 up: ## sets up what is missing, builds, starts, waits, prints the addresses
 	@scripts/up
@@ -16,6 +16,8 @@ restock: ## puts every print's stock back
 	@scripts/restock
 loadtest: ## what the stack can take
 	@scripts/loadtest
+chaos: ## what customers notice while one part after another dies: a table
+	@scripts/chaos
 test: ## formatting, lints, unit, service and system tests
 	@scripts/test
 failover-times: ## how long writes wait when parts of the data tier die: a table

@@ -1,8 +1,12 @@
 //! The running stack, as `docker` sees it.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::wait_until;
@@ -171,24 +175,7 @@ impl Stack {
 
     /// Runs `shop-audit` against the three databases; fails with its report when a row offends.
     pub async fn audit(&self) -> Result<String> {
-        let output = Command::new("docker")
-            .args([
-                "compose",
-                "-p",
-                &self.project,
-                "run",
-                "--rm",
-                "-T",
-                "--no-deps",
-                "audit",
-            ])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(Duration::from_secs(120), output)
-            .await
-            .context("shop-audit took over 120 s")??;
+        let output = self.run_audit(&[]).await?;
         let report = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             bail!(
@@ -199,10 +186,44 @@ impl Stack {
         Ok(report)
     }
 
+    /// Runs `shop-audit` and gives each of its checks with the number of rows that offend.
+    pub async fn audit_checks(&self) -> Result<Vec<(String, u64)>> {
+        let output = self.run_audit(&["--json"]).await?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("shop-audit: {}", String::from_utf8_lossy(&output.stderr)))?;
+        let checks = report["checks"]
+            .as_array()
+            .context("a report of shop-audit has checks")?;
+        let check = |check: &Value| Some((check["name"].as_str()?.to_owned(), check["offending"].as_u64()?));
+        Ok(checks.iter().filter_map(check).collect())
+    }
+
+    async fn run_audit(&self, options: &[&str]) -> Result<Output> {
+        let mut command = Command::new("docker");
+        command
+            .args([
+                "compose",
+                "-p",
+                &self.project,
+                "run",
+                "--rm",
+                "-T",
+                "--no-deps",
+                "audit",
+            ])
+            .args(options)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Ok(tokio::time::timeout(Duration::from_secs(120), command.output())
+            .await
+            .context("shop-audit took over 120 s")??)
+    }
+
     /// Runs one of `scripts/` on this stack and gives all that it said; fails with that if the script does.
     pub async fn script(&self, name: &str, variables: &[(&str, &str)], deadline: Duration) -> Result<String> {
         let output = Command::new(format!("scripts/{name}"))
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .env("COMPOSE_PROJECT_NAME", &self.project)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

@@ -1,0 +1,151 @@
+//! Which faults, in which order.
+
+use crate::fault::{Action, Fault, Role, Target};
+
+/// A row that hurts nobody twice and nothing that could not be missed, for every way a container can go, and for every
+/// role; then what is more than one at a time.
+pub fn full() -> Vec<Fault> {
+    let singles = Action::ALL
+        .into_iter()
+        .flat_map(|action| Role::ALL.map(|role| Fault::new(action, &[Target::One(role)])));
+    let wholes = Target::TIERS.map(|tier| Fault::new(Action::Kill, &[Target::Every(tier)]));
+    let pairs = [
+        vec![Role::PostgresReplica, Role::QueueLeader],
+        vec![Role::PostgresPrimary, Role::EtcdLeader],
+        vec![Role::SessionsPrimary, Role::Sentinel],
+        vec![
+            Role::Balancer,
+            Role::Edge,
+            Role::Inventory,
+            Role::User,
+            Role::PhotoWorker,
+        ],
+    ]
+    .map(|roles| Fault::new(Action::Kill, &ones(&roles)));
+    let again = [
+        Role::Balancer,
+        Role::PostgresPrimary,
+        Role::SessionsPrimary,
+        Role::QueueLeader,
+    ]
+    .map(|role| Fault {
+        times: 2,
+        ..Fault::new(Action::Kill, &[Target::One(role)])
+    });
+    singles.chain(wholes).chain(pairs).chain(again).collect()
+}
+
+/// A kill in each tier, tiers that have nothing to do with each other at once: for `make test`.
+pub fn short() -> Vec<Fault> {
+    [
+        vec![Role::PostgresPrimary],
+        vec![Role::SessionsPrimary],
+        vec![Role::Balancer, Role::Edge],
+        vec![Role::Inventory, Role::User],
+        vec![Role::Cache, Role::QueueLeader, Role::Objects, Role::PhotoWorker],
+    ]
+    .map(|roles| Fault::new(Action::Kill, &ones(&roles)))
+    .into()
+}
+
+/// Faults without end, always the same for one seed.
+pub fn random(seed: u64) -> impl Iterator<Item = Fault> {
+    let mut dice = Dice(seed);
+    std::iter::repeat_with(move || {
+        let action = dice.one_of(&Action::ALL);
+        let mut targets = vec![Target::One(dice.one_of(&Role::ALL))];
+        // One time in three somebody of another tier goes with it.
+        if dice.below(3) == 0 {
+            let others: Vec<Role> = Role::ALL
+                .into_iter()
+                .filter(|role| role.tier() != targets[0].tier())
+                .collect();
+            targets.push(Target::One(dice.one_of(&others)));
+        }
+        Fault {
+            pick: dice.next(),
+            ..Fault::new(action, &targets)
+        }
+    })
+}
+
+fn ones(roles: &[Role]) -> Vec<Target> {
+    roles.iter().copied().map(Target::One).collect()
+}
+
+/// SplitMix64: the same numbers for the same seed on every machine and in every version.
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to `bound` - 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_faults_again_and_another_one_others() {
+        let some = |seed| random(seed).take(50).collect::<Vec<_>>();
+        assert_eq!(some(7), some(7));
+        assert_ne!(some(7), some(8));
+        // So that a seed from somebody else's report can be replayed here.
+        assert_eq!(Dice(0).next(), 0xe220_a839_7b1d_cdaf);
+        let words: Vec<String> = some(7).iter().take(3).map(Fault::to_string).collect();
+        let expected = [
+            "cut postgres-primary + inventory",
+            "stop balancer + edge",
+            "cut postgres-replica + user",
+        ];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn random_faults_hit_every_role_in_every_way_and_never_one_tier_twice_at_once() {
+        let faults: Vec<Fault> = random(1).take(2000).collect();
+        for role in Role::ALL {
+            for action in Action::ALL {
+                let hits = |fault: &&Fault| fault.action == action && fault.targets.contains(&Target::One(role));
+                assert!(faults.iter().any(|fault| hits(&fault)), "{action:?} {role:?}");
+            }
+        }
+        for fault in faults.iter().filter(|fault| fault.targets.len() == 2) {
+            assert_ne!(fault.targets[0].tier(), fault.targets[1].tier());
+        }
+    }
+
+    #[test]
+    fn the_full_plan_does_everything_to_everybody_and_the_short_one_kills_in_each_tier() {
+        let full = full();
+        for role in Role::ALL {
+            for action in Action::ALL {
+                assert!(full.contains(&Fault::new(action, &[Target::One(role)])));
+            }
+        }
+        for role in Role::ALL.into_iter().filter(|role| !SPARED.contains(role)) {
+            let hit = short()
+                .iter()
+                .any(|f| f.targets.iter().any(|t| t.tier() == role.tier()));
+            assert!(hit, "{role:?}");
+        }
+    }
+
+    /// Behind the gateway nothing is left to be tried, and the nodes that only vote are tried by the failover tests.
+    const SPARED: [Role; 4] = [Role::Gateway, Role::EtcdLeader, Role::EtcdFollower, Role::Sentinel];
+}

@@ -1,0 +1,377 @@
+//! The table at the end, and the same as JSON.
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    fault::{Action, Fault, Role, Target},
+    ledger::Acknowledged,
+    pulse::{Kind, Pulse, Window},
+};
+
+/// What one fault came to.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub fault: Fault,
+    /// Who was hurt, by name, the last time.
+    pub victims: Vec<String>,
+    pub began: Instant,
+    /// From the fault until everything that customers do had succeeded again. None if only undoing the fault helped.
+    pub served_after: Option<Duration>,
+    /// When it was undone.
+    pub undone: Instant,
+    /// From then until full redundancy. None if that was waited for in vain.
+    pub whole_after: Option<Duration>,
+    pub ended: Instant,
+    pub window: Window,
+    /// Acknowledged, and gone or another.
+    pub lost: Vec<String>,
+    /// Offending rows of the audit, by check; none if it could not be run.
+    pub audit: Option<Vec<(String, u64)>>,
+    /// What went wrong with the fault itself.
+    pub error: Option<String>,
+}
+
+/// The check of the audit that finds what was sold twice.
+const STOCK_CHECK: &str = "stock adds up";
+/// What customers don't notice. Less than this comes and goes with the rate of the load and a busy machine.
+const UNNOTICED_MAX: Duration = Duration::from_secs(2);
+/// What a failover may cost (DESIGN, section 8).
+const FAILOVER_MAX: Duration = Duration::from_secs(5);
+
+impl Row {
+    pub fn oversold(&self) -> Option<u64> {
+        let checks = self.audit.as_ref()?;
+        let stock = checks.iter().filter(|(check, _)| check == STOCK_CHECK);
+        Some(stock.map(|(_, offending)| offending).sum())
+    }
+
+    /// What may never be.
+    pub fn offences(&self) -> Vec<String> {
+        let mut offences = self.lost.clone();
+        match &self.audit {
+            None => offences.push("the audit could not be run".to_owned()),
+            Some(checks) => {
+                let bad = checks.iter().filter(|(_, offending)| *offending > 0);
+                offences.extend(bad.map(|(check, offending)| format!("audit, {check}: {offending} rows")));
+            }
+        }
+        if self.whole_after.is_none() {
+            offences.push("the stack did not become whole again".to_owned());
+        }
+        offences.extend(self.error.clone());
+        offences
+    }
+
+    /// What customers noticed beyond what section 8 of the design promises of a single kill or stop.
+    pub fn beyond_promise(&self) -> Vec<String> {
+        let Some(promise) = promise(&self.fault) else {
+            return Vec::new();
+        };
+        let mut beyond = Vec::new();
+        for kind in Kind::MAIN {
+            let is_writing = kind != Kind::Browse;
+            let pause_max = if is_writing && promise.writes_wait {
+                FAILOVER_MAX
+            } else {
+                UNNOTICED_MAX
+            };
+            let pause = self.window.pause_of(kind);
+            if pause > pause_max {
+                beyond.push(format!("{} paused {}", kind.name(), seconds(pause)));
+            }
+        }
+        let failed = self.window.failed_total();
+        if failed > 0 && !promise.in_flight_may_fail {
+            beyond.push(format!("{failed} failed"));
+        }
+        beyond
+    }
+}
+
+struct Promise {
+    /// Changes wait for a successor.
+    writes_wait: bool,
+    /// Requests in flight are lost with who serves them.
+    in_flight_may_fail: bool,
+}
+
+fn promise(fault: &Fault) -> Option<Promise> {
+    let [Target::One(role)] = fault.targets.as_slice() else {
+        return None;
+    };
+    if !matches!(fault.action, Action::Kill | Action::Stop) || fault.times > 1 || *role == Role::Gateway {
+        return None;
+    }
+    Some(Promise {
+        writes_wait: matches!(role, Role::PostgresPrimary | Role::SessionsPrimary),
+        in_flight_may_fail: matches!(role, Role::Balancer | Role::Edge) && fault.action == Action::Kill,
+    })
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub struct Summary {
+    pub acknowledged: Acknowledged,
+    pub looked_up: usize,
+    /// Found at the very end: acknowledged, and gone or another.
+    pub lost: Vec<String>,
+    pub photos_failed: usize,
+    /// What stopped the run before its end.
+    pub cut_short: Option<String>,
+    pub seed: Option<u64>,
+    pub rate: f64,
+    pub before_faults: Window,
+}
+
+impl Summary {
+    pub fn is_good(&self, rows: &[Row]) -> bool {
+        self.cut_short.is_none() && self.lost.is_empty() && rows.iter().all(|row| row.offences().is_empty())
+    }
+}
+
+/// A duration as people read it.
+pub fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn failures(window: &Window) -> String {
+    let by_kind = window.failed.iter().filter(|(_, reasons)| !reasons.is_empty());
+    let words = by_kind.map(|(kind, reasons)| {
+        let reasons: Vec<String> = reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        format!("{}: {}", kind.name(), reasons.join(", "))
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+fn pauses(window: &Window) -> String {
+    let each = Kind::MAIN.map(|kind| window.longest_pause.get(&kind).copied().map_or("-".to_owned(), seconds));
+    each.join(" / ")
+}
+
+/// A row as a line of the scoreboard.
+pub fn line(row: &Row) -> String {
+    let mut line = format!(
+        "{} ({}): {} of {} failed; longest pause {}; whole {} after it was undone",
+        row.fault,
+        row.victims.join(", "),
+        row.window.failed_total(),
+        row.window.requests_total(),
+        pauses(&row.window),
+        row.whole_after.map_or("NEVER".to_owned(), seconds),
+    );
+    let beyond = row.beyond_promise();
+    if !beyond.is_empty() {
+        let _ = write!(line, "\n    more than section 8 promises: {}", beyond.join(", "));
+    }
+    let why = failures(&row.window);
+    if !why.is_empty() {
+        let _ = write!(line, "\n    {why}");
+    }
+    for offence in row.offences().iter().take(5) {
+        let _ = write!(line, "\n    NEVER MAY HAPPEN: {offence}");
+    }
+    line
+}
+
+/// The table in Markdown.
+pub fn table(rows: &[Row], summary: &Summary) -> String {
+    let mut text = String::from(
+        "| fault | hurt | failed of all requests | longest pause: browse / log in / cart / checkout | served again after | whole again, once undone | lost | oversold |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} of {} | {} | {} | {} | {} | {} |",
+            row.fault,
+            row.victims.join(", "),
+            row.window.failed_total(),
+            row.window.requests_total(),
+            pauses(&row.window),
+            row.served_after.map_or("it was undone".to_owned(), seconds),
+            row.whole_after.map_or("never".to_owned(), seconds),
+            row.lost.len(),
+            row.oversold().map_or("?".to_owned(), |count| count.to_string()),
+        );
+    }
+    let Acknowledged {
+        orders,
+        accounts,
+        cart_lines,
+        photos,
+    } = summary.acknowledged;
+    let _ = writeln!(
+        text,
+        "\nAcknowledged: {orders} orders, {accounts} accounts, {cart_lines} changes of carts, {photos} photos. \
+         Looked up at the end: {}. Lost: {}.",
+        summary.looked_up,
+        summary.lost.len() + rows.iter().map(|row| row.lost.len()).sum::<usize>(),
+    );
+    if summary.photos_failed > 0 {
+        let _ = writeln!(
+            text,
+            "{} photos ended as failed, and are shown so.",
+            summary.photos_failed
+        );
+    }
+    let _ = writeln!(
+        text,
+        "Before the first fault: {} of {} requests failed; longest pause {}.",
+        summary.before_faults.failed_total(),
+        summary.before_faults.requests_total(),
+        pauses(&summary.before_faults)
+    );
+    for lost in summary.lost.iter().take(20) {
+        let _ = writeln!(text, "LOST: {lost}");
+    }
+    if let Some(why) = &summary.cut_short {
+        let _ = writeln!(text, "Cut short: {why}.");
+    }
+    text
+}
+
+/// All of it, for programs.
+pub fn as_json(rows: &[Row], summary: &Summary, pulse: &Pulse) -> Value {
+    let at = |moment: Instant| (moment - pulse.started).as_millis() as u64;
+    let ms = |duration: Option<Duration>| duration.map(|d| d.as_millis() as u64);
+    let window = |window: &Window| {
+        let by_kind = Kind::ALL.map(|kind| {
+            let reasons = window.failed.get(&kind).cloned().unwrap_or_default();
+            let reasons = reasons.iter().map(|(why, count)| (why.to_string(), json!(count)));
+            let of_kind = json!({
+                "requests": window.requests.get(&kind).copied().unwrap_or(0),
+                "failed": reasons.collect::<serde_json::Map<_, _>>(),
+                "longest_pause_ms": ms(window.longest_pause.get(&kind).copied()),
+            });
+            (kind.name().to_owned(), of_kind)
+        });
+        by_kind.into_iter().collect::<serde_json::Map<_, _>>()
+    };
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "fault": row.fault.to_string(), "victims": row.victims,
+                "began_ms": at(row.began), "undone_ms": at(row.undone), "ended_ms": at(row.ended),
+                "served_after_ms": ms(row.served_after), "whole_after_ms": ms(row.whole_after),
+                "by_kind": window(&row.window), "lost": row.lost, "oversold": row.oversold(),
+                "audit": row.audit, "beyond_promise": row.beyond_promise(), "offences": row.offences(),
+            })
+        })
+        .collect();
+    let seconds = pulse.seconds().into_iter().map(|(kind, seconds)| {
+        let counts: Vec<[u32; 2]> = seconds.iter().map(|s| [s.succeeded, s.failed]).collect();
+        (kind.name().to_owned(), json!(counts))
+    });
+    json!({
+        "rate_per_second": summary.rate, "seed": summary.seed, "cut_short": summary.cut_short,
+        "acknowledged": {
+            "orders": summary.acknowledged.orders, "accounts": summary.acknowledged.accounts,
+            "cart_changes": summary.acknowledged.cart_lines, "photos": summary.acknowledged.photos,
+        },
+        "looked_up": summary.looked_up, "lost": summary.lost, "photos_failed": summary.photos_failed,
+        "before_faults": window(&summary.before_faults), "rows": rows,
+        "seconds_succeeded_failed": seconds.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fault::parse_targets,
+        pulse::{End, Failure},
+    };
+
+    fn row(targets: &str, browse_pause_ms: u64, checkout_pause_ms: u64) -> Row {
+        let now = Instant::now();
+        let mut window = Window::default();
+        let pauses = [(Kind::Browse, browse_pause_ms), (Kind::Checkout, checkout_pause_ms)];
+        window.longest_pause = pauses.map(|(kind, ms)| (kind, Duration::from_millis(ms))).into();
+        Row {
+            fault: Fault::new(Action::Kill, &parse_targets(targets).unwrap()),
+            victims: vec!["somebody-1".to_owned()],
+            began: now,
+            served_after: Some(Duration::from_secs(2)),
+            undone: now,
+            whole_after: Some(Duration::from_secs(9)),
+            ended: now,
+            window,
+            lost: Vec::new(),
+            audit: Some(vec![(STOCK_CHECK.to_owned(), 0)]),
+            error: None,
+        }
+    }
+
+    fn summary() -> Summary {
+        Summary {
+            acknowledged: Acknowledged::default(),
+            looked_up: 7,
+            lost: Vec::new(),
+            photos_failed: 0,
+            cut_short: None,
+            seed: None,
+            rate: 20.0,
+            before_faults: Window::default(),
+        }
+    }
+
+    #[test]
+    fn writes_may_wait_for_a_new_primary_and_pages_may_not() {
+        assert!(row("postgres-primary", 300, 4000).beyond_promise().is_empty());
+        assert_eq!(row("postgres-primary", 300, 6000).beyond_promise().len(), 1);
+        assert_eq!(row("postgres-primary", 3000, 4000).beyond_promise().len(), 1);
+        assert_eq!(row("postgres-replica", 300, 4000).beyond_promise().len(), 1);
+        assert!(
+            row("every-user", 300, 9000).beyond_promise().is_empty(),
+            "nothing is promised"
+        );
+    }
+
+    #[test]
+    fn only_requests_in_flight_on_a_killed_balancer_may_fail() {
+        for (target, offends) in [("balancer", false), ("inventory", true)] {
+            let mut row = row(target, 10, 10);
+            row.window
+                .failed
+                .entry(Kind::Cart)
+                .or_default()
+                .insert(Failure::ConnectionLost, 2);
+            assert_eq!(!row.beyond_promise().is_empty(), offends, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_lost_or_sold_twice_or_stays_broken_fails_the_run() {
+        let good = row("cache", 10, 10);
+        assert!(summary().is_good(std::slice::from_ref(&good)));
+        let mut bad = [good.clone(), good.clone(), good.clone(), good];
+        bad[0].lost.push("order 1".to_owned());
+        bad[1].audit = Some(vec![(STOCK_CHECK.to_owned(), 1)]);
+        bad[2].whole_after = None;
+        bad[3].audit = None;
+        for row in &bad {
+            assert!(!summary().is_good(std::slice::from_ref(row)), "{row:?}");
+        }
+        assert_eq!(bad[1].oversold(), Some(1));
+    }
+
+    #[test]
+    fn table_and_json_tell_the_same() {
+        let rows = [row("postgres-primary", 300, 4040)];
+        let pulse = Pulse::new();
+        pulse.begin(Kind::Cart).end(End::Succeeded);
+        let table = table(&rows, &summary());
+        let expected =
+            "| kill postgres-primary | somebody-1 | 0 of 0 | 0.3 s / - / - / 4.0 s | 2.0 s | 9.0 s | 0 | 0 |";
+        assert!(table.contains(expected), "{table}");
+        let json = as_json(&rows, &summary(), &pulse);
+        assert_eq!(json["rows"][0]["by_kind"]["checkout"]["longest_pause_ms"], 4040);
+        assert_eq!(json["seconds_succeeded_failed"]["cart"][0], json!([1, 0]));
+    }
+}
