@@ -5,6 +5,7 @@
 
 mod config;
 mod nodes;
+mod plain_http;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -16,21 +17,18 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ClientOptions, GetOptions, GetResult, ObjectStore, ObjectStoreExt as _, PutOptions,
-    RetryConfig,
+    Attribute, Attributes, GetOptions, GetResult, ObjectStore, ObjectStoreExt as _, PutOptions, RetryConfig,
 };
 
 pub use config::ObjectArgs;
 use nodes::{Node, Nodes};
+use plain_http::PlainHttp;
 
 /// Objects above this are not read: no photo is as large.
 const OBJECT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A list is cut off here.
 const LIST_MAX: usize = 10_000;
-
-/// A node that doesn't accept a connection in this time is skipped.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A handle to the store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -113,13 +111,7 @@ impl Objects {
                         max_retries: 0,
                         ..RetryConfig::default()
                     })
-                    .with_client_options(
-                        ClientOptions::new()
-                            .with_allow_http(true)
-                            .with_connect_timeout(CONNECT_TIMEOUT)
-                            .with_timeout(nodes::ATTEMPT_TIMEOUT)
-                            .with_pool_idle_timeout(Duration::from_secs(30)),
-                    )
+                    .with_http_connector(PlainHttp)
                     .build()
                     .map_err(ObjectError::Store)?;
                 Ok(Node::new(endpoint, Arc::new(store)))
