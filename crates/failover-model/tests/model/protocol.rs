@@ -1,12 +1,13 @@
 //! The protocol holds with all its rules, and without any of them a run is found that breaks it. Every search ends by
 //! its depth.
 
-use failover_model::{Bounds, CLEAN, FailoverModel, KEPT, ONE, Rules, SUCCEEDS};
+use failover_model::{Action, Bounds, CLEAN, FAILED_OVER, FailoverModel, KEPT, ONE, Rules, SUCCEEDS};
 use stateright::{Checker, Model};
 
 const ALL: FailoverModel = FailoverModel {
     rules: Rules::ALL,
     bounds: Bounds::DEFAULT,
+    past: &[],
     availability: false,
 };
 
@@ -18,16 +19,34 @@ fn without(names: &[&str]) -> FailoverModel {
     model
 }
 
-/// The rewrite at deletion matters only where the leader key goes by deletion alone, and the fence doesn't compare
-/// names.
+const ONE_WRITE: Bounds = Bounds {
+    writes: 1,
+    ..Bounds::DEFAULT
+};
+
+/// The rewrite at deletion matters only where the leader key goes by deletion alone, the fence doesn't compare names,
+/// and `/sync` is written without a look at the leader key. `relook` then closes what that opens elsewhere.
 fn deletion_only(names: &[&str]) -> FailoverModel {
+    let mut model = without(names);
+    model.rules.own_key = false;
+    model.rules.relook = true;
+    let bounds = Bounds {
+        expiry: false,
+        ..ONE_WRITE
+    };
+    FailoverModel { bounds, ..model }
+}
+
+/// Goes on after a failover, with logs that grow in recovery.
+fn failed_over(model: FailoverModel) -> FailoverModel {
+    let bounds = Bounds {
+        recovery: true,
+        ..ONE_WRITE
+    };
     FailoverModel {
-        bounds: Bounds {
-            writes: 1,
-            expiry: false,
-            ..Bounds::DEFAULT
-        },
-        ..without(names)
+        bounds,
+        past: FAILED_OVER,
+        ..model
     }
 }
 
@@ -98,11 +117,8 @@ fn the_rewrite_replaces_the_comparison_of_names_where_keys_only_go_by_deletion()
 }
 
 #[test]
-fn without_the_comparison_of_names_a_key_that_expired_is_enough() {
-    let bounds = Bounds {
-        writes: 1,
-        ..Bounds::DEFAULT
-    };
+fn without_the_comparison_of_names_a_candidate_may_go_by_an_older_sync() {
+    let bounds = ONE_WRITE;
     assert_breaks(
         FailoverModel {
             bounds,
@@ -119,8 +135,8 @@ fn without_settling_a_standby_that_lags_is_elected() {
 }
 
 #[test]
-fn without_a_second_look_a_retake_shrinks_sync_behind_a_seal() {
-    assert_breaks(without(&["relook"]), 14, KEPT);
+fn without_a_look_at_the_leader_key_sync_is_shrunk_behind_a_seal() {
+    assert_breaks(without(&["own-key"]), 14, KEPT);
 }
 
 #[test]
@@ -129,8 +145,41 @@ fn without_detaching_a_node_about_to_promote_is_counted() {
 }
 
 #[test]
-fn without_cloning_anew_a_late_promotion_is_taken_for_its_successor() {
-    assert_breaks(without(&["reclone"]), 14, CLEAN);
+fn without_numbers_of_their_own_two_promotions_are_taken_for_one() {
+    assert_breaks(without(&["numbers"]), 14, CLEAN);
+}
+
+#[test]
+fn without_timelines_an_abandoned_log_that_grew_is_taken_for_the_newest() {
+    assert_breaks(failed_over(without(&["timelines"])), 11, KEPT);
+}
+
+#[test]
+fn with_all_rules_nothing_is_lost_to_logs_that_grow_after_a_failover() {
+    assert!(
+        assert_holds(failed_over(ALL), 11),
+        "no run got as far as a successor's write"
+    );
+}
+
+/// P crashed, its log grew, and it followed R1 before R1 was promoted.
+#[test]
+fn without_care_a_tail_acknowledges_what_it_lacks() {
+    const PAST: &[Action] = &[
+        Action::Crash(0),
+        Action::Recover(0),
+        Action::Expire,
+        Action::Acquire(1),
+        Action::Follow(0),
+        Action::Follow(2),
+        Action::Seal(1),
+        Action::Promote(1),
+    ];
+    let model = FailoverModel {
+        past: PAST,
+        ..failed_over(without(&["tails"]))
+    };
+    assert_breaks(model, 8, KEPT);
 }
 
 #[test]
