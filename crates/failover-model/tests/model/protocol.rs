@@ -176,6 +176,29 @@ fn without_numbers_of_their_own_two_promotions_are_taken_for_one() {
 }
 
 #[test]
+fn without_numbers_of_its_own_a_promotion_that_nobody_heard_of_is_made_again() {
+    // R1 leads, and dies before R2 hears of its timeline.
+    const PAST: &[Action] = &[
+        Action::Expire,
+        Action::Acquire(1),
+        Action::Follow(2),
+        Action::Seal(1),
+        Action::Promote(1),
+        Action::Loop(1),
+        Action::Crash(1),
+        Action::Crash(0),
+        Action::Expire,
+        Action::Acquire(2),
+        Action::Follow(0),
+        Action::Seal(2),
+        Action::Promote(2),
+    ];
+    let past = |model| FailoverModel { past: PAST, ..model };
+    assert_breaks(past(without(&["numbers"])), 1, CLEAN);
+    assert_holds(past(ALL), 9);
+}
+
+#[test]
 fn without_timelines_an_abandoned_log_that_grew_is_taken_for_the_newest() {
     assert_breaks(failed_over(without(&["timelines"])), 11, ONE);
 }
