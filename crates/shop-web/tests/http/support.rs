@@ -16,6 +16,7 @@ use shop_web::extract::{
     Consistency, CurrentUser, Form, Internal, Json, MaybeSession, Page, Path, Query, SessionCookie, Shopkeeper,
 };
 use shop_web::page::Html;
+use shop_web::problem::Problem;
 use shop_web::{WebArgs, WebState, app, assets};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -126,6 +127,16 @@ fn routes() -> Router {
     Router::new()
         .merge(assets::router())
         .route("/hello", get(async |page| Html(Hello { page })))
+        .route("/busy", get(async || StatusCode::TOO_MANY_REQUESTS))
+        .route(
+            "/busy-form",
+            get(async |page| (StatusCode::TOO_MANY_REQUESTS, Html(Hello { page }))),
+        )
+        .route("/busy-for-a-minute", get(async || busy().retry_after(60)))
+        .route(
+            "/busy-form-for-a-minute",
+            get(async |page| busy().retry_after(60).on_page(|_| Hello { page })),
+        )
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
         .route(
             "/things/{id}",
@@ -161,6 +172,10 @@ fn routes() -> Router {
             }),
         )
         .route("/internal/things", get(internal).put(internal))
+}
+
+fn busy() -> Problem {
+    Problem::of_status(StatusCode::TOO_MANY_REQUESTS)
 }
 
 async fn internal(_: Internal, consistency: Consistency) -> String {
