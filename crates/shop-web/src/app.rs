@@ -17,11 +17,11 @@ use crate::frame::{self, Frame};
 use crate::problem::Problem;
 
 /// A body larger than this is refused, unless the route says otherwise with a `DefaultBodyLimit` of its own.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An answer takes at most this long.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Requests that are under way at shutdown get so long to finish.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 /// A client that takes longer to send the head of a request is cut off.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -148,21 +148,13 @@ impl Problem {
         self.status
     }
 
-    /// The kind of problem.
-    #[must_use]
-    pub fn slug(&self) -> &str {
-        &self.slug
-    }
-
     /// The kind of problem, in a few words.
-    #[must_use]
-    pub fn title(&self) -> &str {
+    pub(crate) fn title(&self) -> &str {
         &self.title
     }
 
     /// What happened here, and what to do.
-    #[must_use]
-    pub fn detail_text(&self) -> Option<&str> {
+    pub(crate) fn detail_text(&self) -> Option<&str> {
         self.detail.as_deref()
     }
 
