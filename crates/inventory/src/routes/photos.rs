@@ -130,11 +130,11 @@ pub async fn picture(
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let key = format!("variants/{id}/{version}/{}", name.as_str());
-        let Some(object) = app.objects.get(&key).await? else {
+        let Some(bytes) = app.objects.get(&key).await? else {
             return Err(unknown);
         };
         let content_type = HeaderValue::from_static(name.content_type());
-        ([(CONTENT_TYPE, content_type)], object.bytes).into_response()
+        ([(CONTENT_TYPE, content_type)], bytes).into_response()
     };
     let about = response.headers_mut();
     about.insert(CACHE_CONTROL, IMMUTABLE);

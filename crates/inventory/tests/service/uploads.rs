@@ -34,7 +34,7 @@ async fn an_upload_is_accepted_published_and_shown_as_being_framed(pool: PgPool)
     assert!(shop.page(&page).await.contains("Being framed"));
     let original = shop.app.objects.get(&format!("originals/{id}")).await;
     let original = original.expect("an answer").expect("the original");
-    assert_eq!(original.bytes, picture(300, 200));
+    assert_eq!(original, picture(300, 200));
     wait_until("the message is in the queue", PATIENCE, async || {
         shop.app
             .queue
