@@ -50,8 +50,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let sentinel = std::env::var("TEST_SENTINEL").unwrap_or_else(|_| "127.0.0.1:26380".to_owned());
-        Self::open_with(&sentinel).await
+        Self::open_with(&shop_testkit::sentinel()).await
     }
 
     pub(crate) async fn open_with(sentinel: &str) -> Self {
@@ -67,7 +66,7 @@ impl Shop {
             "--instance",
             "test-1",
         ]);
-        let prefix = format!("test-{:032x}:", rand::random::<u128>());
+        let prefix = format!("{}:", shop_testkit::unique("test"));
         let sessions = Sessions::connect(SessionArgs::single_node(sentinel, prefix))
             .await
             .expect("a sentinel is named");
