@@ -44,6 +44,7 @@ pub fn layers_with_deadline(router: Router, web: WebState, deadline: Duration) -
 
 /// Serves until `shutdown`, then lets the requests that are under way finish, within a deadline.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    shop_net::listen::raise_open_files_limit();
     let graceful = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {
