@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::join_all;
 use shop_db::{Cluster, DbError, Freshness};
 use shop_queue::Queue;
 use shop_queue::messages::{OrderConfirmed, OrderConfirmedLine};
@@ -36,16 +35,11 @@ impl Relay {
         Self { checkout, queue, carts }
     }
 
-    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'. Clusters
-    /// are looked after apart, so that one that is down holds nobody else's orders up.
+    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'.
     pub async fn run(self, shutdown: CancellationToken) {
-        join_all(
-            self.checkout
-                .shards
-                .clusters()
-                .map(|cluster| self.watch(cluster, &shutdown)),
-        )
-        .await;
+        self.checkout
+            .in_each_cluster(|cluster| self.watch(cluster, &shutdown))
+            .await;
     }
 
     async fn watch(&self, cluster: &Cluster, shutdown: &CancellationToken) {
