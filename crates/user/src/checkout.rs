@@ -26,7 +26,7 @@ use crate::queries::order_steps::{self, Attempt, Held, Move, Moved};
 use crate::queries::orders::{self, NewOrder, Order};
 
 pub use recovery::Recovery;
-pub use relay::Relay;
+pub use relay::{Relay, settle_cart};
 pub use run::{End, Purchase, Run};
 
 /// How long things may take.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use shop_db::{Cluster, DbError, Freshness};
+use shop_db::{Cluster, DbError, Freshness, Position};
 use shop_queue::Queue;
 use shop_queue::messages::{OrderConfirmed, OrderConfirmedLine};
 use shop_session::{CartLine, CartOwner, Carts};
@@ -120,6 +120,19 @@ impl Relay {
             cluster.writing(async |mut conn| Ok(order_outbox::delete(&mut conn, event.user_id, event.order_id).await?));
         Ok(deleted.await?)
     }
+}
+
+/// Does the relay's work on one customer's cart now, for all orders that a read after `position` finds confirmed. Before
+/// the customer changes the cart: whoever puts a print into it again right after buying it must not lose that copy to a
+/// relay that comes later.
+pub async fn settle_cart(carts: &Carts, cluster: &Cluster, user_id: UserId, position: Position) -> anyhow::Result<()> {
+    let order_ids = cluster.reading(Freshness::After(position), async |mut conn| {
+        Ok(cart_jobs::of_user(&mut conn, user_id).await?)
+    });
+    for order_id in order_ids.await? {
+        empty_cart(carts, cluster, user_id, order_id).await?;
+    }
+    Ok(())
 }
 
 /// Takes an order's lines out of its user's cart, once per order however often it is done.
