@@ -8,7 +8,7 @@ import { settings } from './settings.js';
 // Prints with more copies than this don't sell out in a test.
 const PLENTY = 10000;
 
-// For `setup`: { products: [{ id, category, photos, plenty }], categories }. `photos` are paths on the edge.
+// For `setup`: { products: [{ id, category, photos, available, plenty }], categories }. `photos` are paths on the edge.
 export function readCatalogue() {
   const products = [];
   let cursor = null;
@@ -25,6 +25,7 @@ export function readCatalogue() {
         id: product.id,
         category: product.category,
         photos: photosOf(product.photo),
+        available: product.available,
         plenty: product.available > PLENTY,
       });
     }
