@@ -63,7 +63,7 @@ function pictureOf(products, number) {
 function follow(photoId) {
   const accepted = Date.now();
   while (Date.now() - accepted < READY_SECONDS_MAX * 1000) {
-    sleep(0.5);
+    sleep(1);
     const photo = getJson(`/api/photos/${photoId}`, '/api/photos/{id}');
     const status = photo.status === 200 ? photo.json('status') : null;
     if (status === 'ready') {

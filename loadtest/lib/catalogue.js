@@ -3,6 +3,7 @@
 import http from 'k6/http';
 import { fail } from 'k6';
 
+import { again } from './requests.js';
 import { settings } from './settings.js';
 
 // Prints with more copies than this don't sell out in a test.
@@ -15,7 +16,7 @@ export function readCatalogue() {
   do {
     const query = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
     const url = `${settings.shop}/api/products?limit=100${query}`;
-    const response = http.get(url, { responseType: 'text', tags: { kind: 'setup', name: 'catalogue' } });
+    const response = again(() => http.get(url, { responseType: 'text', tags: { kind: 'setup', name: 'catalogue' } }));
     if (response.status !== 200) {
       fail(`${url} answered ${response.status || response.error}: is the shop running? (make up)`);
     }

@@ -2,9 +2,9 @@
 
 import { sleep } from 'k6';
 
-import { ask } from './requests.js';
+import { again, ask } from './requests.js';
 import { settings } from './settings.js';
-import { CONFLICT, LOST, isWorthAnotherTry } from './statuses.js';
+import { CONFLICT, LOST } from './statuses.js';
 
 const TRIES_MAX = 8;
 const ADDRESS = { name: 'Load Test', street: 'Museumstraat 1', postcode: '1071 XX', city: 'Amsterdam', country: 'NL' };
@@ -96,18 +96,6 @@ function follow(orderId) {
     }
   }
   return { state: 'unknown', orderId };
-}
-
-// Sends until an answer comes that asking again would not change, with growing pauses.
-export function again(request) {
-  let response = request();
-  for (let tries = 1; tries < TRIES_MAX && isWorthAnotherTry(response); tries += 1) {
-    const asked = Number(response.headers['Retry-After'] || 0);
-    // Everybody who was sent away at once must not be back at once.
-    sleep(Math.max(Math.min(asked, 5), Math.min(4, 0.25 * 2 ** tries)) * (0.5 + Math.random()));
-    response = request();
-  }
-  return response;
 }
 
 function send(method, path, body, { kind, name = path, headers = {}, timeout }) {

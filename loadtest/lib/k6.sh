@@ -49,8 +49,8 @@ run_k6() {
   # A progress bar is for somebody who watches.
   [ -t 1 ] || arguments+=(--quiet)
   k6_container=zillion-k6-$RUN_ID
-  # `times` prints what the shell's children took, on the second line.
-  k6_here 'echo $$ >"$RESULTS_DIR/pid"; "$@"; status=$?; times >"$RESULTS_DIR/times"; exit $status' "${arguments[@]}" "$1"
+  # `times` prints what the shell's children took, on the second line. Ctrl-C ends the load, and k6 then says what there was.
+  k6_here 'trap : INT; echo $$ >"$RESULTS_DIR/pid"; "$@"; status=$?; times >"$RESULTS_DIR/times"; exit $status' "${arguments[@]}" "$1"
 }
 
 # `render_report`: has k6 draw the report, since its JavaScript is what is surely there.
@@ -70,6 +70,7 @@ k6_here() {
   local variables=(SHOP_URL EDGE_URL RATE DURATION RESULTS_DIR RUN_ID PRODUCTS_MAX OBJECTIVE_MS CUSTOMERS BUYERS SPIKE STEP STEPS GROWTH)
   local container=(docker run --rm --name "$k6_container" --network host --user "$(id -u):$(id -g)" --workdir /zillion
     --volume "$PWD/loadtest:/zillion/loadtest:ro" --volume "$RESULTS_DIR:$RESULTS_DIR")
+  if [ -t 1 ]; then container+=(--tty); fi
   for name in "${variables[@]}"; do container+=(--env "$name"); done
   "${container[@]}" --entrypoint sh "$k6_image" -c "$command" sh k6 "$@"
 }

@@ -57,13 +57,13 @@ function head(result) {
   const missed = result.thresholds.filter(({ met }) => !met);
   let verdict = isMet ? 'Every objective was met.' : `Missed: ${missed.map(({ metric, threshold }) => `${inWords(metric)} ${threshold}`).join('; ')}.`;
   if (result.ladder) {
-    verdict = isMet ? `Up to ${result.limit_rate} iterations a second met the objective.` : 'Not even the first step met the objective.';
+    verdict = isMet ? `Up to ${result.limit_rate} iterations a second met the objective${result.limit_is_higher ? ', and the ladder ended there: the limit is higher' : ''}.` : 'Not even the first step met the objective.';
   }
   if (!isRight) {
     verdict = `Orders or stock don't agree: ${bought.verdict}. ${verdict}`;
   }
   const numbers = [
-    ['requests a second', number(result.requests_per_second, 0), `${thousands(result.requests)} in ${clock(result.seconds)}`],
+    ['requests/s', number(result.requests_per_second, 0), `${thousands(result.requests)} in ${clock(result.seconds)}`],
     ['median', ms(result.p50), `p95 ${ms(result.p95)}`],
     ['p99', ms(result.p99), `slowest ${ms(result.max)}`],
     ['failed', thousands(result.failed.count), percent(result.failed.rate)],

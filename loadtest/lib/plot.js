@@ -18,7 +18,7 @@ export function timePlot({ windows, series, kind, format, isLog = false, top = n
     const [left, right] = [x(from), x(Math.min(to, end))];
     if (right > left) {
       parts.push(`<rect class="stage" x="${n(left)}" y="${TOP}" width="${n(right - left)}" height="${height - TOP - BOTTOM}"/>`);
-      parts.push(`<text class="stage" x="${n(left + 4)}" y="${TOP + 11}">${name}</text>`);
+      parts.push(`<text class="stage" x="${n(left)}" y="${TOP - 6}">${name}</text>`);
     }
   });
   const drawn = { area: drawAreas, line: drawLines, bar: drawBars }[kind];
@@ -40,8 +40,8 @@ export function timePlot({ windows, series, kind, format, isLog = false, top = n
 
 // Lines over something that grows, such as a rate: `xs` are its values.
 export function linePlot({ xs, series, format, formatX, isLog = false, objective = null, width = 920, height = 260 }) {
-  const last = xs[xs.length - 1] * 1.04;
-  const x = (value) => LEFT + (value / last) * (width - LEFT - RIGHT);
+  const [first, last] = [xs[0] * 0.8, xs[xs.length - 1] * 1.04];
+  const x = (value) => LEFT + ((value - first) / (last - first)) * (width - LEFT - RIGHT);
   const scale = scaleOf({ values: series.flatMap(({ values }) => values).concat(objective || []), isLog, top: null, height });
   const parts = [frame({ scale, format, width, height })];
   for (const { colour, values } of series) {

@@ -35,8 +35,10 @@ export function handleSummary() {
   result.memory = memoryOf(texts.memoryBefore, texts.memoryAfter);
   if (run.scenario === 'breakpoint') {
     result.ladder = ladderOf(cpu);
-    const met = result.ladder.filter((step) => step.met);
+    const missed = result.ladder.findIndex((step) => !step.met);
+    const met = missed < 0 ? result.ladder : result.ladder.slice(0, missed);
     result.limit_rate = met.length > 0 ? met[met.length - 1].rate : null;
+    result.limit_is_higher = met.length === figures.stages.length;
   }
   const overTime = (process) =>
     figures.windows.map(({ at, seconds }) => cpu.cores(process, from + at * 1000, from + (at + seconds) * 1000));
@@ -133,7 +135,7 @@ function lines(result) {
     report.push(
       result.limit_rate === null
         ? 'Not even the first step met the objective: begin lower (RATE=...)'
-        : `The last step that met the objective: ${result.limit_rate} iterations a second`,
+        : `The last step that met the objective: ${result.limit_rate} iterations a second${result.limit_is_higher ? ', the highest that was tried (STEPS=... or RATE=... for more)' : ''}`,
     );
   }
   if (result.cpu) {

@@ -2,10 +2,11 @@
 // for who answers, and when.
 
 import http from 'k6/http';
+import { sleep } from 'k6';
 import { Counter } from 'k6/metrics';
 
 import { settings } from './settings.js';
-import { counted } from './statuses.js';
+import { counted, isWorthAnotherTry } from './statuses.js';
 import { momentTags } from './windows.js';
 
 // What the report's table lists. Another name works too, and is only missing there.
@@ -33,6 +34,9 @@ export const STATUSES = [0, 200, 201, 202, 204, 302, 303, 304, 400, 401, 403, 40
 
 const OF_INVENTORY = ['/api/products', '/api/photos', '/products', '/categories', '/search'];
 
+// How often something is asked for that was shed or got lost.
+const TRIES_MAX = 8;
+
 const begun = new Counter('begun');
 
 // To be called when an iteration begins.
@@ -52,6 +56,18 @@ export function askEdge(paths) {
   const tags = { kind: 'photo', name: '/photos', tier: 'edge', ...momentTags() };
   const requests = paths.map((path) => ['GET', settings.edge + path, null, { tags, timeout: '15s' }]);
   return http.batch(requests).map((response) => counted(response, tags));
+}
+
+// Sends until an answer comes that asking again would not change, with growing pauses.
+export function again(request) {
+  let response = request();
+  for (let tries = 1; tries < TRIES_MAX && isWorthAnotherTry(response); tries += 1) {
+    const asked = Number(response.headers['Retry-After'] || 0);
+    // Everybody who was sent away at once must not be back at once.
+    sleep(Math.max(Math.min(asked, 5), Math.min(4, 0.25 * 2 ** tries)) * (0.5 + Math.random()));
+    response = request();
+  }
+  return response;
 }
 
 // By the balancer's route table: crates/balancer/routes.toml.

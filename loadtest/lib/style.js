@@ -20,9 +20,9 @@ header { margin-bottom: 20px; }
 .verdict { margin: 22px 0 0; font-size: 18px; max-width: 46em; }
 .verdict::before { content: ""; display: inline-block; width: .62em; height: .62em; border-radius: 50%; margin-right: .6em; background: currentColor; }
 .good { color: var(--good); } .bad { color: var(--accent); }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(112px, 1fr)); gap: 20px 24px; margin: 26px 0 0; padding: 20px 0; border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(108px, 1fr)); gap: 20px; margin: 26px 0 0; padding: 20px 0; border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); }
 .numbers dt { color: var(--soft); font-size: 13px; }
-.numbers dd { margin: 0; font-size: 28px; line-height: 1.25; white-space: nowrap; }
+.numbers dd { margin: 0; font-size: 27px; line-height: 1.25; white-space: nowrap; }
 .numbers .small { font-size: 12.5px; color: var(--soft); line-height: 1.4; white-space: normal; }
 section { margin: 44px 0 0; }
 .note { color: var(--soft); margin: 2px 0 0; font-size: 14px; }
@@ -54,7 +54,7 @@ table.narrow td:last-child { text-align: left; padding-left: 8px; }
 .events { columns: 280px 3; margin: 12px 0 0; padding-left: 2em; font-size: 14px; } .when { color: var(--soft); font-variant-numeric: tabular-nums; margin-right: .5em; }
 pre { margin: 12px 0 0; padding: 14px 16px; background: var(--faint); font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-x: auto; }
 footer { margin-top: 56px; padding-top: 16px; border-top: 1px solid var(--rule); color: var(--soft); font-size: 13px; }
-@media (max-width: 640px) { main { padding: 32px 16px 48px; } h1 { font-size: 36px; } .numbers dd { font-size: 24px; } }
+@media (max-width: 640px) { main { padding: 32px 16px 48px; } h1 { font-size: 36px; } section > figure { overflow-x: auto; } section > figure svg { min-width: 640px; } .numbers dd { font-size: 24px; } }
 `;
 
 export const SCRIPT = `

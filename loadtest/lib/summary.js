@@ -13,7 +13,7 @@ export function handleSummary(data) {
   const files = { stdout: `${lines(figures).join('\n')}\n` };
   if (settings.resultsDir) {
     const counts = ['orders_confirmed', 'orders_unknown'].map((name) => `${name}=${figures.counters[name] || 0}`);
-    files[`${settings.resultsDir}/counts.env`] = `${counts.join('\n')}\n`;
+    files[`${settings.resultsDir}/counts.env`] = `requests=${figures.requests}\n${counts.join('\n')}\n`;
     files[`${settings.resultsDir}/k6.json`] = `${JSON.stringify(figures, null, 1)}\n`;
   }
   return files;
