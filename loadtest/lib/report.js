@@ -90,9 +90,9 @@ function memoryOf(before, after) {
   return rows.length > 0 ? rows.sort((a, b) => b.after - b.before - (a.after - a.before)) : null;
 }
 
-// The steps that were begun, and whether each met the objective.
+// The steps that were gone through, and whether each met the objective. The one in which the run was ended says nothing.
 function ladderOf(cpu) {
-  const reached = figures.stages.filter(({ requests }) => requests > 0);
+  const reached = figures.stages.filter(({ requests, to }) => requests > 0 && to <= figures.seconds);
   return reached.map((stage) => {
     const [from, to] = [figures.began_ms + stage.from * 1000, figures.began_ms + stage.to * 1000];
     const misses = figures.thresholds.filter(({ metric, met }) => !met && metric.endsWith(`{stage:${stage.name}}`));

@@ -1,7 +1,8 @@
-// Figures over time. k6 sums up a whole run, and its streams of single measurements cost more than the requests. But it
-// keeps a sum of its own for every set of tags that a threshold names. So each request carries the number of the window of
-// time in which it began, there is a threshold for each window that is always met, and at the end k6 has exact
-// percentiles of each window, in any k6, for some microseconds a request.
+// Figures over time. k6 sums up a whole run; its stream of single measurements (--out json or csv) is some kilobytes a
+// request, and wants a program that makes percentiles of it, which not every machine has. But k6 keeps a sum of its own for
+// every set of tags that a threshold names. So each request carries the number of the window of time in which it began,
+// there is a threshold for each window that is always met, and at the end k6 has exact percentiles of each window, in any
+// k6, for about a tenth of the CPU time that the request itself costs the generator.
 
 import exec from 'k6/execution';
 import { Gauge } from 'k6/metrics';
@@ -17,6 +18,7 @@ export const ALWAYS_MET = {
   http_req_duration: ['max>=0'],
   http_reqs: ['count>=0'],
   begun: ['count>=0'],
+  unanswered: ['count>=0'],
   failed: ['rate>=0'],
   shed: ['rate>=0'],
 };
@@ -68,13 +70,15 @@ export function windowThresholds() {
     for (const tier of TIERS) {
       keep('http_req_duration', `t:${number},tier:${tier}`);
     }
-    keep('failed', `t:${number}`);
-    keep('shed', `t:${number}`);
+    keep('unanswered', `t:${number},why:failed`);
+    keep('unanswered', `t:${number},why:shed`);
   }
   for (const { name } of plan.stages) {
     for (const metric of ['http_req_duration', 'failed', 'shed', 'begun']) {
       keep(metric, `stage:${name}`);
     }
+    keep('unanswered', `stage:${name},why:failed`);
+    keep('unanswered', `stage:${name},why:shed`);
   }
   return thresholds;
 }
@@ -113,7 +117,8 @@ export function loadBegan(metrics) {
 }
 
 function figures(metrics, tags) {
-  return { ...durations(metrics, tags), failed: passes(metrics, 'failed', tags), shed: passes(metrics, 'shed', tags) };
+  const unanswered = (why) => count(metrics, 'unanswered', `${tags},why:${why}`);
+  return { ...durations(metrics, tags), failed: unanswered('failed'), shed: unanswered('shed') };
 }
 
 function durations(metrics, tags) {
@@ -128,11 +133,6 @@ export function percentiles(metric) {
     return { requests: 0, p50: null, p95: null, p99: null, max: null };
   }
   return { requests: values.count, p50: values.med, p95: values['p(95)'], p99: values['p(99)'], max: values.max };
-}
-
-function passes(metrics, name, tags) {
-  const metric = metrics[`${name}{${tags}}`];
-  return metric ? metric.values.passes : 0;
 }
 
 function count(metrics, name, tags) {
