@@ -9,13 +9,21 @@ export const GROUPS = [
   { name: 'RabbitMQ, objects', colour: 'violet', processes: ['rabbitmq', 'objects'] },
 ];
 
-// `text` is cpu.tsv: "milliseconds<TAB>name<TAB>microseconds so far". Gives an object with `cores(process, from, to)`.
+// `text` is cpu.tsv: "milliseconds<TAB>name<TAB>microseconds so far", or a percentage of a core just then. Gives an object
+// with `cores(process, from, to)`.
 export function cpuOf(text, project) {
   const containers = {};
   for (const line of text.split('\n')) {
     const [ms, name, microseconds] = line.split('\t');
-    if (microseconds !== undefined) {
-      (containers[name] = containers[name] || []).push([Number(ms), Number(microseconds)]);
+    if (microseconds === undefined) {
+      continue;
+    }
+    const samples = (containers[name] = containers[name] || []);
+    if (microseconds.endsWith('%')) {
+      const [before, used] = samples[samples.length - 1] || [Number(ms), 0];
+      samples.push([Number(ms), used + Number.parseFloat(microseconds) * 10 * (Number(ms) - before)]);
+    } else {
+      samples.push([Number(ms), Number(microseconds)]);
     }
   }
   const processes = {};

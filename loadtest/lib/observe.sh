@@ -4,7 +4,7 @@
 # CPU: a line a second and container in $RESULTS_DIR/cpu.tsv, "milliseconds<TAB>name<TAB>CPU time so far in microseconds". The
 # kernel counts CPU time by control group, exactly and for nothing, and where the group of a container is, its process
 # says: both versions of control groups, every driver. Where the containers' kernel is another one (Docker Desktop, an
-# engine elsewhere) there is `docker stats`, whose percentages are added up.
+# engine elsewhere) there is `docker stats`, whose percentages lib/cpu.js adds up.
 # Events: what Docker says of the stack's containers, in $RESULTS_DIR/events.tsv, "milliseconds<TAB>what<TAB>which".
 
 observers=()
@@ -126,18 +126,15 @@ sample_generator() {
   printf '%s\tgenerator\t%s\n' "$ms" $(((fields[11] + fields[12]) * (1000000 / hertz)))
 }
 
-# Each look takes Docker a second or two. A look without a percent sign says when it was.
+# Each look takes Docker a second or two. Lines "milliseconds<TAB>name<TAB>percent of a core".
 sample_docker_stats() {
   local containers ms
   containers=$(running_containers)
   while :; do
     now_ms
-    echo "$ms"
     # shellcheck disable=SC2086
-    docker stats --no-stream --format '{{.Name}} {{.CPUPerc}}' $containers
-  done | awk '
-    NF == 1 { before = now; now = $1; next }
-    before { used[$1] += $2 * (now - before) * 10; printf "%s\t%s\t%.0f\n", now, $1, used[$1]; fflush() }'
+    docker stats --no-stream --format '{{.Name}}\t{{.CPUPerc}}' $containers | sed "s/^/$ms"$'\t/'
+  done
 }
 
 # What happens to the stack's containers. One that is run for a moment (the audit) is none of it.
