@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by loadtest/run: watches the stack while it is under load.
 #
 # CPU: a line a second and container in $RESULTS_DIR/cpu.tsv, "milliseconds<TAB>name<TAB>CPU time so far in microseconds". The
@@ -44,19 +44,20 @@ running_containers() { project_containers | awk -F '\t' '$3 == "running" { print
 
 # Lines "name<TAB>file": where the CPU time of each running container is counted. Nothing if this kernel doesn't run them.
 cpu_groups() {
-  local name pid
+  local name container
   # shellcheck disable=SC2046
-  docker inspect --format '{{.Name}} {{.State.Pid}}' $(running_containers) 2>/dev/null | while read -r name pid; do
-    file=$(cpu_file_of "$pid") && printf '%s\t%s\n' "${name#/}" "$file"
+  docker inspect --format '{{.Name}} {{.Id}}:{{.State.Pid}}' $(running_containers) 2>/dev/null | while read -r name container; do
+    file=$(cpu_file_of "$container") && printf '%s\t%s\n' "${name#/}" "$file"
   done
 }
 
-# `cpu_file_of PID`: the file that counts the CPU time of its control group.
+# `cpu_file_of ID:PID`: the file that counts the CPU time of a container's control group.
 cpu_file_of() {
-  local _ controllers path mount
+  local id=${1%:*} pid=${1#*:} _ controllers path mount
+  [ -r "/proc/$pid/cgroup" ] || return 1
   while IFS=: read -r _ controllers path; do
-    # A group of its own: what is not in one is not a container seen from here.
-    [ "$path" != / ] || continue
+    # A process of another kernel may have the number of one that is here.
+    [[ "$path" == *"$id"* ]] || continue
     case ",$controllers," in
       *,cpuacct,*)
         for mount in "/sys/fs/cgroup/$controllers" /sys/fs/cgroup/cpuacct; do
@@ -67,7 +68,7 @@ cpu_file_of() {
         if [ -r "/sys/fs/cgroup$path/cpu.stat" ]; then echo "/sys/fs/cgroup$path/cpu.stat" && return; fi
         ;;
     esac
-  done <"/proc/$1/cgroup"
+  done <"/proc/$pid/cgroup"
   return 1
 }
 
@@ -96,8 +97,8 @@ sample_cpu_groups() {
       if [ -n "$second" ]; then first=$second; else first=$((first / 1000)); fi
       printf '%s\t%s\t%s\n' "$ms" "$name" "$first"
     done <<<"$1"
-    local _ user nice system idle iowait irq softirq
-    read -r _ user nice system idle iowait irq softirq _ </proc/stat
+    local _ user nice system irq softirq
+    read -r _ user nice system _ _ irq softirq _ </proc/stat
     printf '%s\tmachine\t%s\n' "$ms" $(((user + nice + system + irq + softirq) * (1000000 / hertz)))
     sample_generator
     sleep 1
@@ -106,11 +107,11 @@ sample_cpu_groups() {
 
 # The generator: the child of the shell that runs it, or a container.
 sample_generator() {
-  local shell pid="" stat fields
+  local container shell pid="" stat fields
   if [ "${#k6_command[@]}" -eq 0 ]; then
     if [ -z "$generator_file" ]; then
-      pid=$(docker inspect --format '{{.State.Pid}}' "$k6_container" 2>/dev/null) || return 0
-      generator_file=$(cpu_file_of "$pid") || return 0
+      container=$(docker inspect --format '{{.Id}}:{{.State.Pid}}' "$k6_container" 2>/dev/null) || return 0
+      generator_file=$(cpu_file_of "$container") || return 0
     fi
     { read -r first second <"$generator_file"; } 2>/dev/null || return 0
     if [ -n "$second" ]; then first=$second; else first=$((first / 1000)); fi

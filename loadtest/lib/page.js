@@ -293,7 +293,9 @@ function table(columns, rows, className = '') {
 
 function inWords(metric) {
   return metric
-    .replace(/^http_req_duration\{(kind|stage|name):(.*)\}$/, '$2')
+    .replace(/^http_req_duration\{stage:(.*)\}$/, 'answers ($1)')
+    .replace(/^http_req_duration\{(kind|name):(.*)\}$/, '$2')
+    .replace(/^http_req_duration/, 'answers')
     .replace(/\{load:yes\}$/, '')
     .replace(/\{stage:(.*)\}$/, ' ($1)')
     .replace(/_/g, ' ');

@@ -109,7 +109,7 @@ function ladderOf(cpu) {
       machine_cores: cpu.has('machine') ? cpu.cores('machine', from, to) : null,
       generator_cores: cpu.has('generator') ? cpu.cores('generator', from, to) : null,
       met: misses.length === 0,
-      missed: misses.map(({ metric, threshold }) => `${metric.split('{')[0]} ${threshold}`),
+      missed: misses.map(({ metric, threshold }) => `${metric.split('{')[0].replace('http_req_duration', 'answers')} ${threshold}`),
     };
   });
 }
