@@ -4,6 +4,7 @@ const LEFT = 52;
 const RIGHT = 14;
 const TOP = 22;
 const BOTTOM = 24;
+const LABEL_DISTANCE = 20;
 
 // A plot over time. `series`: [{ name, colour, values }], a value for each of `windows`. `kind` is 'area' (stacked), 'line'
 // or 'bar' (stacked). `objective` draws a line; `events` and `stages` are marked: [{ at, number }], [{ name, from, to }].
@@ -26,10 +27,7 @@ export function timePlot({ windows, series, kind, format, isLog = false, top = n
   if (objective !== null) {
     parts.push(reference(scale.y(objective), width, format(objective)));
   }
-  for (const { at, number } of events.filter((event) => event.at >= 0 && event.at <= end)) {
-    parts.push(`<line class="event" x1="${n(x(at))}" x2="${n(x(at))}" y1="${TOP}" y2="${height - BOTTOM}"/>`);
-    parts.push(`<text class="event" x="${n(x(at))}" y="${TOP - 6}">${number}</text>`);
-  }
+  parts.push(...eventMarks(events.filter(({ at }) => at >= 0 && at <= end), x, height));
   const ticksWanted = Math.max(2, Math.round(width / 110));
   for (const second of timeTicks(end, ticksWanted)) {
     parts.push(`<text class="tick" x="${n(x(second))}" y="${height - 7}" text-anchor="middle">${clock(second)}</text>`);
@@ -80,6 +78,23 @@ function frame({ scale, format, width, height }) {
     return `<line class="grid" x1="${LEFT}" x2="${width - RIGHT}" y1="${y}" y2="${y}"/><text class="tick" x="${LEFT - 7}" y="${n(scale.y(tick) + 4)}" text-anchor="end">${format(tick)}</text>`;
   });
   return `${lines.join('')}<line class="axis" x1="${LEFT}" x2="${width - RIGHT}" y1="${height - BOTTOM}" y2="${height - BOTTOM}"/>`;
+}
+
+// A line for each event; those too close to be told apart share a label, "2-4".
+function eventMarks(events, x, height) {
+  const marks = events.map(({ at }) => `<line class="event" x1="${n(x(at))}" x2="${n(x(at))}" y1="${TOP}" y2="${height - BOTTOM}"/>`);
+  const labels = [];
+  for (const { at, number } of events) {
+    const last = labels[labels.length - 1];
+    if (last && x(at) - last.right < LABEL_DISTANCE) {
+      last.to = number;
+      last.right = x(at);
+    } else {
+      labels.push({ from: number, to: number, left: x(at), right: x(at) });
+    }
+  }
+  const text = ({ from, to }) => (from === to ? from : `${from}-${to}`);
+  return marks.concat(labels.map((label) => `<text class="event" x="${n((label.left + label.right) / 2)}" y="${TOP - 6}">${text(label)}</text>`));
 }
 
 function reference(y, width, label) {

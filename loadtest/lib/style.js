@@ -41,7 +41,7 @@ rect.stage { fill: var(--ink); fill-opacity: .045; } svg text.stage { font-style
 .cursor { stroke: var(--soft); stroke-width: 1; visibility: hidden; } .cursor.on { visibility: visible; }
 .ochre { --c: var(--ochre); } .blue { --c: var(--blue); } .madder { --c: var(--madder); } .green { --c: var(--green); } .violet { --c: var(--violet); }
 .grey { --c: var(--grey); } .pale { --c: var(--pale); } .accent { --c: var(--accent); } .strong { --c: var(--strong); } .middle { --c: var(--middle); } .light { --c: var(--light); }
-.thirds { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 24px; margin-top: 14px; }
+.thirds { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 24px; margin-top: 14px; }
 .scroll { overflow-x: auto; margin-top: 12px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 table.narrow { width: auto; min-width: 50%; }
