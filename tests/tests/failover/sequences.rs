@@ -34,12 +34,13 @@ async fn a_second_primary_may_die_as_soon_as_the_first_is_started_again() -> Res
     scene.end().await.map(drop)
 }
 
+/// The first one comes back with a log that is longer than the second one's, on the timeline that was left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_then_a_replica_then_the_next_primary_may_die() -> Result<()> {
     let mut scene = Scene::begin().await?;
     let first = scene.primary().await?;
     scene.fault_begins();
-    scene.tier.kill(first).await?;
+    scene.tier.kill_with_a_tail(first).await?;
     let second = scene.wait_for_successor(first).await?;
     let replica = scene
         .tier
@@ -60,6 +61,24 @@ async fn a_primary_then_a_replica_then_the_next_primary_may_die() -> Result<()> 
     scene
         .wait_for_writes("when the one that has everything is back", |_| true)
         .await?;
+    scene.end_after_darkness().await.map(drop)
+}
+
+/// The first one is back with a longer log before the second dies, and has had no time to rewind to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_tail_that_nobody_acknowledged_keeps_nobody_back() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let first = scene.primary().await?;
+    scene.fault_begins();
+    scene.tier.kill_with_a_tail(first).await?;
+    let second = scene.wait_for_successor(first).await?;
+    scene.wait_for_writes("by the second", |node| node == second).await?;
+    scene.tier.kill(second).await?;
+    scene.tier.start(first).await?;
+    scene
+        .wait_for_writes("by the third", |node| node != first && node != second)
+        .await?;
+    // For a while only one was left, and that had stopped to hear from a primary.
     scene.end_after_darkness().await.map(drop)
 }
 
