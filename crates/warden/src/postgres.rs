@@ -41,7 +41,9 @@ pub(crate) struct WalReceiver {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) in_recovery: bool,
-    /// The host that its WAL receiver is connected to. It has then read all WAL of its own, so `log` leaves nothing out.
+    /// Whether it has a WAL receiver, connected or not.
+    pub(crate) receives: bool,
+    /// The host that the receiver is connected to. It has then read all WAL of its own, so `log` leaves nothing out.
     /// That the host also sends anything is for the host to say: a receiver that is refused calls itself streaming.
     pub(crate) receives_from: Option<String>,
     /// The host that it was told to receive from, if that was so long ago that every process of the server knows.
@@ -143,6 +145,7 @@ impl Postgres {
             "select pg_is_in_recovery(), receiver.sender_host, \
                     (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0')::bigint, \
                     pg_size_bytes(current_setting('wal_segment_size')), \
+                    exists (select from pg_stat_activity where backend_type = 'walreceiver'), \
                     array(select name from pg_ls_waldir()), \
                     array(select application_name from pg_stat_replication where state = 'streaming'), \
                     current_setting('synchronous_standby_names'), \
@@ -155,15 +158,16 @@ impl Postgres {
             row.try_get(column)
                 .map(|bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()))
         };
-        let files: Vec<String> = row.try_get(4)?;
-        let followers: Vec<String> = row.try_get(5)?;
+        let files: Vec<String> = row.try_get(5)?;
+        let followers: Vec<String> = row.try_get(6)?;
         Ok(Standing {
             in_recovery: row.try_get(0)?,
+            receives: row.try_get(4)?,
             receives_from: row.try_get(1)?,
             told_to_receive_from: row.try_get(8)?,
             log: Log::read(bytes(2)?.unwrap_or(0), bytes(3)?.unwrap_or(SEGMENT_BYTES), &files),
             followers: followers.into_iter().collect(),
-            synchronous_standby_names: row.try_get(6)?,
+            synchronous_standby_names: row.try_get(7)?,
         })
     }
 

@@ -26,6 +26,10 @@ pub(super) fn judge(
     if !own.in_recovery {
         return Judgement::Missing("this node is no replica".to_owned());
     }
+    // Whoever else holds the key before this node is promoted must not count it among those who stand behind him.
+    if own.receives {
+        return Judgement::Missing("this node has not left its upstream yet".to_owned());
+    }
     let Some(sync) = sync else {
         return Judgement::Safe { behind: Vec::new() };
     };

@@ -29,8 +29,9 @@ fn log(timeline: u32, position: u64) -> Log {
 fn candidate() -> Standing {
     Standing {
         in_recovery: true,
-        receives_from: Some("postgres-1".to_owned()),
-        told_to_receive_from: Some("postgres-1".to_owned()),
+        receives: false,
+        receives_from: None,
+        told_to_receive_from: None,
         log: log(2, 1000),
         followers: ["postgres-1", "postgres-3"].map(str::to_owned).into(),
         synchronous_standby_names: r#"ANY 1 ("postgres-1","postgres-3")"#.to_owned(),
@@ -39,6 +40,7 @@ fn candidate() -> Standing {
 
 fn behind_me() -> Standing {
     Standing {
+        receives: true,
         receives_from: Some(ME.to_owned()),
         told_to_receive_from: Some(ME.to_owned()),
         log: log(2, 900),
@@ -248,6 +250,16 @@ fn a_primary_is_no_candidate() {
         ..candidate()
     };
     assert!(missing(&judge(ME, &own, Some(&usual()), &BTreeMap::new())).contains("no replica"));
+}
+
+#[test]
+fn a_candidate_that_still_receives_is_not_promoted() {
+    let own = Standing {
+        receives: true,
+        ..candidate()
+    };
+    let answers = [("postgres-3".to_owned(), Ok(behind_me()))].into();
+    assert!(missing(&judge(ME, &own, Some(&usual()), &answers)).contains("not left its upstream"));
 }
 
 #[test]
