@@ -1,7 +1,7 @@
 //! What Postgres says: this node's own, as superuser over its socket, and the others' as a monitor over TCP.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -169,6 +169,12 @@ impl Postgres {
             followers: followers.into_iter().collect(),
             synchronous_standby_names: row.try_get(7)?,
         })
+    }
+
+    /// Where the server keeps its data.
+    pub(crate) async fn data_directory(&mut self) -> Result<PathBuf, PostgresError> {
+        let path: String = self.row("select current_setting('data_directory')").await?.try_get(0)?;
+        Ok(path.into())
     }
 
     async fn row(&mut self, query: &'static str) -> Result<sqlx::postgres::PgRow, PostgresError> {

@@ -82,6 +82,24 @@ async fn a_long_tail_that_nobody_acknowledged_keeps_nobody_back() -> Result<()> 
     scene.end_after_darkness().await.map(drop)
 }
 
+/// As if promotions had begun timelines of which nobody here has heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_begins_no_timeline_that_another_may_have_begun() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let old = scene.primary().await?;
+    let timeline = scene.timeline().await?;
+    let unheard = serde_json::json!({"node": old.name, "number": 1000, "timeline": timeline + 2}).to_string();
+    scene.fault_begins();
+    scene.tier.etcd_put_back("promotion", Some(&unheard)).await?;
+    scene.tier.kill(old).await?;
+    scene.wait_for_successor(old).await?;
+    ensure!(scene.timeline().await? == timeline + 3);
+    // It rewinds across the numbers that were skipped.
+    scene.tier.start(old).await?;
+    scene.wait_for_replica(old).await?;
+    scene.end().await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_may_die_while_a_replica_is_dead() -> Result<()> {
     let mut scene = Scene::begin().await?;
