@@ -100,6 +100,29 @@ async fn a_promotion_begins_no_timeline_that_another_may_have_begun() -> Result<
     scene.end().await.map(drop)
 }
 
+/// One replica acknowledges while the other gets nothing, and dies. What it acknowledged is the primary's alone then, and
+/// for the one that is left it isn't enough that it once had everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_is_not_counted_for_what_another_acknowledged() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let old = scene.primary().await?;
+    let [acknowledging, behind] = scene.tier.others(old);
+    scene.fault_begins();
+    scene.tier.stop_receiving(behind).await?;
+    scene.wait_for_writes("that one replica doesn't get", |_| true).await?;
+    scene.tier.kill(acknowledging).await?;
+    wait_until_not_counted(&scene.tier, acknowledging).await?;
+    scene.tier.kill(old).await?;
+    scene.tier.go_on_receiving(behind).await?;
+    let members = scene.tier.sync_members().await?;
+    if members.iter().any(|name| name == behind.name) {
+        scene.wait_for_successor(old).await?;
+    } else {
+        scene.nobody_leads(&[behind]).await?;
+    }
+    scene.end_after_darkness().await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_may_die_while_a_replica_is_dead() -> Result<()> {
     let mut scene = Scene::begin().await?;
