@@ -59,7 +59,7 @@ async fn every_queue_has_a_member_on_each_broker() -> Result<()> {
             .map_err(|error| error.to_string())?;
         let lines: Vec<_> = queues.lines().filter(|line| !line.trim().is_empty()).collect();
         let is_whole = |line: &&str| (1..=3).all(|node| line.contains(&format!("rabbit@rabbitmq-{node}")));
-        if !lines.is_empty() && lines.iter().all(|line| is_whole(line)) {
+        if !lines.is_empty() && lines.iter().all(is_whole) {
             Ok(())
         } else {
             Err(queues)
