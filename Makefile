@@ -14,7 +14,7 @@ heal: ## starts whatever should run
 	@scripts/heal
 restock: ## puts every print's stock back
 	@scripts/restock
-loadtest: ## what the stack can take
+loadtest: ## an ordinary day for a minute, with a report; SCENARIO=breakpoint finds the limit (loadtest/README.md)
 	@scripts/loadtest
 chaos: ## what customers notice while one part after another dies: a table
 	@scripts/chaos

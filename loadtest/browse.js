@@ -2,18 +2,13 @@
 
 import { readCatalogue } from './lib/catalogue.js';
 import { anyOf, weighted, Zipf } from './lib/random.js';
-import { options as optionsFor } from './lib/settings.js';
-import { summary } from './lib/summary.js';
+import { arrivals, optionsFor } from './lib/options.js';
+import { begin } from './lib/requests.js';
 import { getJson, loadPhotos, openPage } from './lib/visit.js';
 
-export const options = optionsFor('browse', {
-  secondsEach: 1,
-  thresholds: {
-    'http_req_duration{kind:page}': ['p(99)<1000'],
-    'http_req_duration{kind:api}': ['p(99)<1000'],
-    'http_req_duration{kind:photo}': ['p(99)<500'],
-  },
-});
+export { handleSummary } from './lib/summary.js';
+export const options = optionsFor({ scenarios: { browse: arrivals('browse', { secondsEach: 1 }) } });
+export const setup = readCatalogue;
 
 const WORDS = ['blue', 'line', 'city', 'sea', 'paper', 'night', 'field', 'cloth'];
 // What is above the fold of a page with many prints.
@@ -21,9 +16,8 @@ const PHOTOS_OF_A_LIST = 6;
 
 let popularity = null;
 
-export const setup = readCatalogue;
-
 export function browse({ products, categories }) {
+  begin();
   popularity = popularity || new Zipf(products.length);
   const wanted = products[popularity.draw()];
   const kind = weighted({ home: 3, category: 2, product: 4, search: 0.5, api: 0.5 });
@@ -49,8 +43,4 @@ export function browse({ products, categories }) {
   }
   const photos = shown.filter((product) => product.photos).slice(0, PHOTOS_OF_A_LIST);
   loadPhotos(photos.map((product) => product.photos.small));
-}
-
-export function handleSummary(data) {
-  return summary(data);
 }

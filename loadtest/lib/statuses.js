@@ -1,7 +1,7 @@
 // What the shop's statuses mean to a load test, in one place.
 
 import http from 'k6/http';
-import { Rate } from 'k6/metrics';
+import { Counter, Rate } from 'k6/metrics';
 
 // Sold out, a declined card, a cancelled order: an answer, and a right one.
 export const CONFLICT = 409;
@@ -15,6 +15,8 @@ http.setResponseCallback(http.expectedStatuses({ min: 200, max: 399 }, CONFLICT,
 
 const failed = new Rate('failed');
 const shed = new Rate('shed');
+// The same, but only what went wrong: rare, so that it may be summed up by window of time for nothing.
+const unanswered = new Counter('unanswered');
 
 // Counts a response, and gives it back.
 export function counted(response, tags) {
@@ -24,6 +26,9 @@ export function counted(response, tags) {
   const isShed = status === SHED && response.headers['Retry-After'] !== undefined;
   failed.add(!isAnswer && !isShed, tags);
   shed.add(isShed, tags);
+  if (!isAnswer) {
+    unanswered.add(1, { ...tags, why: isShed ? 'shed' : 'failed' });
+  }
   return response;
 }
 

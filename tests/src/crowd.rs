@@ -22,6 +22,8 @@ pub struct Seen {
     pub browsing: Pulse,
     /// Requests for pages that failed, by what was seen.
     pub browse_failures: BTreeMap<String, usize>,
+    /// Changes of a cart that failed, by what was seen.
+    pub cart_failures: BTreeMap<String, usize>,
     /// Orders: confirmed, and the longest time in which none was.
     pub buying: Pulse,
     /// Orders that were answered as confirmed, each with the customer who may look it up.
@@ -86,7 +88,9 @@ impl Crowd {
     /// Lets everybody finish what they do and gives what was seen.
     pub async fn stop(mut self) -> Seen {
         self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("nobody in the crowd panics");
+        }
         std::mem::take(&mut *lock(&self.seen))
     }
 }
@@ -115,6 +119,12 @@ impl Seen {
             None => self.browsing.beat(),
             Some(kind) => *self.browse_failures.entry(kind).or_default() += 1,
         }
+    }
+
+    fn note_cart_failure(&mut self, error: &anyhow::Error) {
+        // The status, without what is different each time.
+        let kind = error.to_string().chars().take(40).collect();
+        *self.cart_failures.entry(kind).or_default() += 1;
     }
 
     fn note_order(&mut self, customer: &Customer, answer: Answer) {
@@ -166,13 +176,19 @@ async fn browse(customer: &Customer, number: usize, seen: &Mutex<Seen>, stop: &C
 async fn buy(customer: &Customer, product: i64, seen: &Mutex<Seen>, stop: &CancellationToken) {
     let mut awaits_cart_job = false;
     while !stop.is_cancelled() {
-        // An order's lines leave the cart a moment after its confirmation, and would take a new copy with them.
+        // An order's lines leave the cart a moment after its confirmation, and would take a new copy with them while the
+        // database can't be asked.
         awaits_cart_job = awaits_cart_job && !has_empty_cart(customer).await;
-        if !awaits_cart_job && customer.put_in_cart(product, 1).await.is_ok() {
-            let key = Uuid::new_v4().to_string();
-            let answer = customer.order_until_answered(&key, CARD_PAYS, ANSWER_DEADLINE).await;
-            awaits_cart_job = matches!(answer, Answer::Confirmed(_));
-            lock(seen).note_order(customer, answer);
+        if !awaits_cart_job {
+            match customer.put_in_cart(product, 1).await {
+                Ok(()) => {
+                    let key = Uuid::new_v4().to_string();
+                    let answer = customer.order_until_answered(&key, CARD_PAYS, ANSWER_DEADLINE).await;
+                    awaits_cart_job = matches!(answer, Answer::Confirmed(_));
+                    lock(seen).note_order(customer, answer);
+                }
+                Err(error) => lock(seen).note_cart_failure(&error),
+            }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

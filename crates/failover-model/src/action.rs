@@ -18,6 +18,8 @@ pub enum Action {
     Follow(NodeId),
     /// A node crashes or is demoted, and is a standby when it is back. Until it does something it may as well be down.
     Crash(NodeId),
+    /// A node that crashed as a primary recovers, which makes its log longer.
+    Recover(NodeId),
     /// The leader key goes: its lease ends, or its holder gives it back.
     Expire,
     /// Watchers delete the leader key.
@@ -32,6 +34,8 @@ pub enum Action {
     Resolve(NodeId),
     /// A primary puts its timelines into `/history`, without asking anybody.
     WriteHistory(NodeId),
+    /// A standby's Patroni has `/sync` in its cache as it is now, and hears of no change before it races.
+    Cache(NodeId),
     /// A standby wins the race for the missing key, reads the keys again, and sets `synchronous_standby_names` for the
     /// time after its promotion.
     Acquire(NodeId),
@@ -51,6 +55,7 @@ impl fmt::Debug for Action {
             Self::Forget { upstream, standby } => write!(f, "{} sees {} gone", name(upstream), name(standby)),
             Self::Follow(node) => write!(f, "{} follows the leader", name(node)),
             Self::Crash(node) => write!(f, "{} crashes and comes back as a standby", name(node)),
+            Self::Recover(node) => write!(f, "{} recovers, and its log grows", name(node)),
             Self::Expire => write!(f, "the leader key expires"),
             Self::Delete => write!(f, "watchers delete the leader key"),
             Self::Loop(node) => write!(f, "{} reads the keys", name(node)),
@@ -58,6 +63,7 @@ impl fmt::Debug for Action {
             Self::Look(node) => write!(f, "{} reads the keys, having created the leader's", name(node)),
             Self::Resolve(node) => write!(f, "{} adjusts /sync or its names", name(node)),
             Self::WriteHistory(node) => write!(f, "{} writes /history", name(node)),
+            Self::Cache(node) => write!(f, "{} hears of /sync for the last time", name(node)),
             Self::Acquire(node) => write!(f, "{} gets the leader key and sets its names", name(node)),
             Self::Seal(node) => write!(f, "{}'s fence is content and seals", name(node)),
             Self::GiveUp(node) => write!(f, "{} gives up its promotion", name(node)),

@@ -27,13 +27,17 @@ impl fmt::Display for State {
                 )?,
                 Role::Standby => write!(f, "{} from {}", self.place(node.wal), name(node.upstream))?,
             }
+            if node.unclean {
+                write!(f, ", not recovered")?;
+            }
             match node.patroni {
                 Patroni::Idle => {}
                 Patroni::Leading { latest: true, .. } => write!(f, ", read /sync")?,
                 Patroni::Leading { sync, .. } => write!(f, ", read an older /sync: {sync}")?,
                 Patroni::Acquired => write!(f, ", created the key")?,
+                Patroni::Racing { sync } => write!(f, ", goes by an older /sync: {sync}")?,
                 Patroni::Fencing => write!(f, ", fencing, will wait for {} of {:?}", node.numsync, node.names)?,
-                Patroni::Sealed => write!(f, ", sealed, will wait for {} of {:?}", node.numsync, node.names)?,
+                Patroni::Sealed { .. } => write!(f, ", sealed, will wait for {} of {:?}", node.numsync, node.names)?,
             }
         }
         Ok(())

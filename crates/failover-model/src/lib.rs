@@ -12,5 +12,5 @@ mod symmetry;
 pub mod wal;
 
 pub use action::Action;
-pub use model::{Bounds, CLEAN, FailoverModel, KEPT, ONE, POSSIBLE, SUCCEEDS};
+pub use model::{Bounds, CLEAN, FAILED_OVER, FailoverModel, KEPT, ONE, POSSIBLE, SUCCEEDS};
 pub use rules::Rules;

@@ -15,6 +15,8 @@ pub struct Bounds {
     /// Whether the leader key may also go by itself. That leaves `/sync` as it is, so it allows all that a deletion
     /// does.
     pub expiry: bool,
+    /// Whether a primary's log may grow in its recovery from a crash.
+    pub recovery: bool,
 }
 
 impl Bounds {
@@ -25,14 +27,26 @@ impl Bounds {
         writes: 2,
         promotions: 2,
         expiry: true,
+        recovery: false,
     };
 }
+
+/// R1 was promoted with R2 behind it. P doesn't know yet.
+pub const FAILED_OVER: &[Action] = &[
+    Action::Expire,
+    Action::Acquire(1),
+    Action::Follow(2),
+    Action::Seal(1),
+    Action::Promote(1),
+];
 
 /// Three nodes, their keys in etcd, and a set of rules.
 #[derive(Clone, Copy, Debug)]
 pub struct FailoverModel {
     pub rules: Rules,
     pub bounds: Bounds,
+    /// What has happened before the search begins.
+    pub past: &'static [Action],
     /// Whether each state is also searched for a way to a primary, which costs a search of its own.
     pub availability: bool,
 }
@@ -63,7 +77,11 @@ impl Model for FailoverModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::healthy()]
+        let after = |state: State, action: &Action| {
+            let next = self.next_state(&state, *action);
+            next.unwrap_or_else(|| panic!("it can't happen that {action:?}"))
+        };
+        vec![self.past.iter().fold(State::healthy(), after)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -122,9 +140,11 @@ pub(crate) fn candidates(state: &State, id: NodeId, actions: &mut Vec<Action>) {
         (Role::Standby, patroni) => {
             actions.push(Action::Receive(id));
             match patroni {
+                Patroni::Racing { .. } => actions.extend([Action::Acquire(id), Action::GiveUp(id)]),
                 Patroni::Fencing => actions.extend([Action::Seal(id), Action::GiveUp(id)]),
-                Patroni::Sealed => actions.extend([Action::Promote(id), Action::GiveUp(id)]),
-                _ => actions.extend([Action::Follow(id), Action::Acquire(id)]),
+                Patroni::Sealed { .. } => actions.extend([Action::Promote(id), Action::GiveUp(id)]),
+                _ => actions
+                    .extend([Action::Follow, Action::Recover, Action::Cache, Action::Acquire].map(|step| step(id))),
             }
         }
     }

@@ -128,17 +128,25 @@ pub enum Patroni {
         sync: Sync,
         latest: bool,
     },
+    /// A standby whose Patroni goes by `/sync` as it was when its cache last heard of it.
+    Racing {
+        sync: Sync,
+    },
     /// A candidate whose `synchronous_standby_names` are set and whose fence is at work.
     Fencing,
-    /// A candidate whose fence let it through, and that will promote.
-    Sealed,
+    /// A candidate whose fence let it through, and that will promote: to a timeline of this number, if the fence chose.
+    Sealed {
+        number: Option<u8>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node {
     pub role: Role,
     pub wal: Position,
-    /// Whom it streams from.
+    /// It was a primary when it crashed, and hasn't recovered from that. Recovery writes to the log.
+    pub unclean: bool,
+    /// Whom it streams from, as it believes itself: the upstream may refuse it.
     pub upstream: Option<NodeId>,
     /// By standby: its last report of what it flushed, and one; 0 if this node holds no walsender for it. A report may
     /// be old: the standby may have left since.
@@ -181,6 +189,7 @@ impl State {
             Node {
                 role: if leads { Role::Primary } else { Role::Standby },
                 wal: Position::default(),
+                unclean: false,
                 upstream: (!leads).then_some(0),
                 reports: if leads { [0, 1, 1] } else { [0; 3] },
                 names: if leads { Nodes::of(&[1, 2]) } else { Nodes::NONE },

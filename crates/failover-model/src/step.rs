@@ -14,6 +14,7 @@ pub(crate) fn apply(model: &FailoverModel, state: &mut State, action: Action) ->
         Action::Forget { upstream, standby } => step.forget(upstream, standby),
         Action::Follow(node) => step.follow(node),
         Action::Crash(node) => step.crash(node),
+        Action::Recover(node) => step.recover(node),
         Action::Expire => step.expire(),
         Action::Delete => step.delete(),
         Action::Loop(node) => step.begin_loop(node),
@@ -21,6 +22,7 @@ pub(crate) fn apply(model: &FailoverModel, state: &mut State, action: Action) ->
         Action::Look(node) => step.look(node),
         Action::Resolve(node) => step.resolve(node),
         Action::WriteHistory(node) => step.write_history(node),
+        Action::Cache(node) => step.cache(node),
         Action::Acquire(node) => step.acquire(node),
         Action::Seal(node) => step.seal(node),
         Action::GiveUp(node) => step.give_up(node),
@@ -47,8 +49,14 @@ impl Step<'_> {
         let standby = self.state.node(id);
         let Some(upstream) = standby.upstream else { return false };
         let (from, to) = (standby.wal, self.state.node(upstream).wal);
-        if from == to || !self.state.timelines.contains(to, from) {
+        if from == to {
             return false;
+        }
+        if !self.state.timelines.contains(to, from) {
+            // The receiver tries again by itself, and is let in once the numbers suit.
+            let garbled = self.garbles(id, upstream);
+            self.state.garbled |= garbled;
+            return garbled;
         }
         let wal = self.state.timelines.next(from, to);
         self.state.node_mut(id).wal = wal;
@@ -66,28 +74,33 @@ impl Step<'_> {
     fn follow(self, id: NodeId) -> bool {
         let Some(leader) = self.state.leader else { return false };
         let (standby, upstream) = (*self.state.node(id), *self.state.node(leader));
-        if leader == id
-            || standby.role != Role::Standby
-            || standby.patroni != Patroni::Idle
-            || standby.upstream == Some(leader)
-        {
+        if leader == id || standby.role != Role::Standby || standby.patroni != Patroni::Idle {
             return false;
         }
         let timelines = &self.state.timelines;
         let (mine, theirs) = (standby.wal, upstream.wal);
+        let leads = upstream.role == Role::Primary;
         let mut wal = mine;
-        let mut garbled = false;
-        if !timelines.contains(theirs, mine) {
-            garbled = !self.model.rules.reclone && timelines.seems_to_contain(theirs, mine);
-            if !garbled {
-                // It waits until the leader is a primary, unless the leader only lacks what it has.
-                if upstream.role != Role::Primary || timelines.contains(mine, theirs) {
-                    return false;
-                }
-                wal = theirs;
+        let mut report = mine.records + 1;
+        if timelines.contains(theirs, mine) {
+            if standby.upstream == Some(leader) {
+                return false;
             }
+        } else if self.garbles(id, leader) {
+            self.state.garbled = true;
+        } else if leads {
+            // Nobody rewinds to what is only the beginning of what it has.
+            if timelines.contains(mine, theirs) {
+                return false;
+            }
+            wal = theirs;
+            report = theirs.records + 1;
+        } else if !timelines.knows(theirs, timelines.number(mine.timeline)) {
+            // Refused, which its receiver doesn't show.
+            report = 0;
+        } else if self.model.rules.tails {
+            report = timelines.common(mine, theirs) + 1;
         }
-        self.state.garbled |= garbled;
         // A primary may act on a report from before this; nobody else has any use for it.
         let left = standby
             .upstream
@@ -97,13 +110,33 @@ impl Step<'_> {
         }
         let standby = self.state.node_mut(id);
         standby.wal = wal;
+        standby.unclean = false;
         standby.upstream = Some(leader);
-        self.state.node_mut(leader).reports[usize::from(id)] = wal.records + 1;
+        self.state.node_mut(leader).reports[usize::from(id)] = report;
         true
+    }
+
+    /// Whether a standby streams from this upstream only because their timelines have one number.
+    fn garbles(&self, id: NodeId, upstream: NodeId) -> bool {
+        let timelines = &self.state.timelines;
+        let (mine, theirs) = (self.state.node(id).wal, self.state.node(upstream).wal);
+        timelines.conflict(mine, theirs) && timelines.seems_to_contain(theirs, mine)
     }
 
     fn crash(mut self, id: NodeId) -> bool {
         self.stop(id);
+        true
+    }
+
+    /// As long as deceives most: past everybody else's, with room for a successor's first write.
+    fn recover(self, id: NodeId) -> bool {
+        let longest = self.state.nodes.iter().map(|node| node.wal.records).max();
+        let node = self.state.node_mut(id);
+        if !node.unclean || node.patroni != Patroni::Idle || node.upstream.is_some() {
+            return false;
+        }
+        node.unclean = false;
+        node.wal.records = longest.unwrap_or_default() + 2;
         true
     }
 
@@ -197,6 +230,7 @@ impl Step<'_> {
             confirmed,
             active,
         };
+        let anothers = self.model.rules.own_key && self.state.leader != Some(id);
         let node = self.state.node_mut(id);
         node.ready = ready;
         match next_transition(&replication) {
@@ -207,9 +241,11 @@ impl Step<'_> {
                 node.settled_at = node.wal.records;
             }
             Some(Transition::Sync(new)) => {
-                let lacking = new.voters.minus(settled).len();
-                let early = self.model.rules.settle && sync.leader == id && lacking > new.quorum;
-                if early || !latest {
+                let lacking = new.voters.minus(settled);
+                let strangers = lacking.minus(sync.members()).len();
+                let early =
+                    self.model.rules.settle && lacking.len() > new.quorum && new.quorum < sync.quorum + strangers;
+                if early || anothers || !latest {
                     node.patroni = Patroni::Idle;
                 } else {
                     node.patroni = Patroni::Leading {
@@ -236,9 +272,25 @@ impl Step<'_> {
         true
     }
 
+    /// A fence that compares names makes nothing of what this adds, and without `own_key` there are shorter ways.
+    fn cache(self, id: NodeId) -> bool {
+        let node = self.state.node(id);
+        let (rules, sync) = (self.model.rules, self.state.sync);
+        if rules.names || !rules.own_key || node.role != Role::Standby || node.patroni != Patroni::Idle {
+            return false;
+        }
+        self.state.node_mut(id).patroni = Patroni::Racing { sync };
+        true
+    }
+
     fn acquire(self, id: NodeId) -> bool {
         let node = self.state.node(id);
-        if node.role != Role::Standby || node.patroni != Patroni::Idle {
+        let sync = match node.patroni {
+            Patroni::Idle => self.state.sync,
+            Patroni::Racing { sync } => sync,
+            _ => return false,
+        };
+        if node.role != Role::Standby {
             return false;
         }
         let won = self.state.leader.is_none() && self.seems_healthiest(id);
@@ -247,12 +299,12 @@ impl Step<'_> {
             return false;
         }
         self.state.leader = Some(id);
-        let sync = self.state.sync;
         let node = self.state.node_mut(id);
         (node.names, node.numsync) = sync.names_for(id);
         if self.model.rules.detach {
             node.upstream = None;
         }
+        node.unclean = false;
         node.patroni = Patroni::Fencing;
         true
     }
@@ -265,11 +317,17 @@ impl Step<'_> {
             .state
             .nodes
             .iter()
-            .filter(|node| node.patroni == Patroni::Sealed)
+            .filter(|node| matches!(node.patroni, Patroni::Sealed { .. }))
             .count();
+        let timelines = &self.state.timelines;
         let counts = |member: &NodeId| {
             let member = self.state.node(*member);
-            member.role == Role::Standby && member.upstream == Some(id) && member.wal.records <= node.wal.records
+            let ahead = if rules.timelines {
+                timelines.rank(member.wal) > timelines.rank(node.wal)
+            } else {
+                member.wal.records > node.wal.records
+            };
+            member.role == Role::Standby && member.upstream == Some(id) && !ahead
         };
         let counted = sync.members().without(id).iter().filter(counts).count();
         if node.patroni != Patroni::Fencing
@@ -286,7 +344,8 @@ impl Step<'_> {
         if rules.seal {
             self.new_sync_revision(None);
         }
-        self.state.node_mut(id).patroni = Patroni::Sealed;
+        let number = rules.numbers.then(|| self.newest_number() + 1);
+        self.state.node_mut(id).patroni = Patroni::Sealed { number };
         true
     }
 
@@ -294,8 +353,8 @@ impl Step<'_> {
         let leads = self.state.leader == Some(id);
         let node = self.state.node_mut(id);
         let gives_up = match node.patroni {
-            Patroni::Fencing => true,
-            Patroni::Sealed => !leads,
+            Patroni::Fencing | Patroni::Racing { .. } => true,
+            Patroni::Sealed { .. } => !leads,
             Patroni::Idle | Patroni::Acquired | Patroni::Leading { .. } => false,
         };
         if !gives_up {
@@ -310,10 +369,10 @@ impl Step<'_> {
     }
 
     fn promote(self, id: NodeId) -> bool {
-        if self.state.node(id).patroni != Patroni::Sealed {
+        let Patroni::Sealed { number } = self.state.node(id).patroni else {
             return false;
-        }
-        let wal = self.state.timelines.promote(self.state.node(id).wal);
+        };
+        let wal = self.state.timelines.promote(self.state.node(id).wal, number);
         let node = self.state.node_mut(id);
         node.wal = wal;
         node.settled_at = wal.records;
@@ -337,10 +396,12 @@ impl Step<'_> {
                 node.upstream = None;
             }
         }
+        let recovery = self.model.bounds.recovery;
         let node = self.state.node_mut(id);
         *node = Node {
             role: Role::Standby,
             wal: node.wal,
+            unclean: node.unclean || recovery && node.role == Role::Primary,
             upstream: None,
             reports: [0; NODES as usize],
             names: Nodes::NONE,
@@ -350,6 +411,15 @@ impl Step<'_> {
             patroni: Patroni::Idle,
             promotion_known: false,
         };
+    }
+
+    /// The greatest number that a timeline has or will have. Those that were sealed for nothing don't matter.
+    fn newest_number(&self) -> u8 {
+        let sealed = self.state.nodes.iter().filter_map(|node| match node.patroni {
+            Patroni::Sealed { number } => number,
+            _ => None,
+        });
+        sealed.fold(self.state.timelines.newest(), u8::max)
     }
 
     /// Everybody's compare-and-set with an older revision fails from now on.

@@ -49,6 +49,9 @@ impl Renamed {
                         sync: rename_sync(sync, order),
                         latest,
                     },
+                    Patroni::Racing { sync } => Patroni::Racing {
+                        sync: rename_sync(sync, order),
+                    },
                     other => other,
                 },
                 ..*node

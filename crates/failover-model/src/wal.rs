@@ -10,7 +10,8 @@ pub struct Timeline {
     pub parent: u8,
     /// How many records it shares with its parent.
     pub fork: u8,
-    /// The number that Postgres gives it: its parent's and one. Two promotions from one timeline get the same.
+    /// The number that Postgres gives it: its parent's and one, if the fence doesn't see to another. Two promotions from
+    /// one timeline get the same.
     pub number: u8,
 }
 
@@ -50,6 +51,14 @@ impl Timelines {
         self.get(timeline).number
     }
 
+    /// The greatest number of all.
+    pub fn newest(&self) -> u8 {
+        (0..self.count)
+            .map(|timeline| self.number(timeline))
+            .max()
+            .unwrap_or_default()
+    }
+
     /// The first record that belongs to this timeline and to no parent: for all but the first timeline the record of
     /// its promotion.
     pub fn start(&self, timeline: u8) -> u8 {
@@ -57,12 +66,12 @@ impl Timelines {
     }
 
     /// Promotes what holds `from`: a new timeline, with one record that says so.
-    pub fn promote(&mut self, from: Position) -> Position {
+    pub fn promote(&mut self, from: Position, number: Option<u8>) -> Position {
         let timeline = self.count;
         self.all[usize::from(timeline)] = Timeline {
             parent: from.timeline,
             fork: from.records,
-            number: self.number(from.timeline) + 1,
+            number: number.unwrap_or_else(|| self.number(from.timeline) + 1),
         };
         self.count += 1;
         Position {
@@ -81,10 +90,7 @@ impl Timelines {
             if b.timeline == 0 {
                 return false;
             }
-            b = Position {
-                timeline: self.get(b.timeline).parent,
-                records: self.get(b.timeline).fork,
-            };
+            b = self.fork_of(b.timeline);
         }
     }
 
@@ -103,18 +109,51 @@ impl Timelines {
         Position { timeline, records }
     }
 
-    /// Whether timelines' numbers hide that `a` isn't part of `b`: Patroni and `pg_rewind` compare the number of
-    /// `a`'s timeline and its length with `b`'s history, and know nothing else.
+    /// How many records the two share.
+    pub fn common(&self, a: Position, b: Position) -> u8 {
+        let (mut a, mut b) = (a, b);
+        // Parents come before their children.
+        while a.timeline != b.timeline {
+            let later = if a.timeline > b.timeline { &mut a } else { &mut b };
+            *later = self.fork_of(later.timeline);
+        }
+        a.records.min(b.records)
+    }
+
+    /// How Postgres can compare two positions, if it doesn't forget the timeline: by its number, then by length.
+    pub fn rank(&self, at: Position) -> (u8, u8) {
+        (self.number(at.timeline), at.records)
+    }
+
+    /// Whether the history of `b` has a timeline of this number.
+    pub fn knows(&self, b: Position, number: u8) -> bool {
+        let mut timeline = b.timeline;
+        while self.number(timeline) > number {
+            timeline = self.get(timeline).parent;
+        }
+        self.number(timeline) == number
+    }
+
+    /// Whether timelines' numbers hide that `a` isn't part of `b`. Patroni compares the number of `a`'s timeline with
+    /// that of `b`'s. If they are equal it asks no more; if `b`'s is larger, `a` must not go on past the fork.
     pub fn seems_to_contain(&self, b: Position, a: Position) -> bool {
         let number = self.number(a.timeline);
+        if self.number(b.timeline) == number {
+            return true;
+        }
         let mut b = b;
         while self.number(b.timeline) > number {
-            b = Position {
-                timeline: self.get(b.timeline).parent,
-                records: self.get(b.timeline).fork,
-            };
+            b = self.fork_of(b.timeline);
         }
         self.number(b.timeline) == number && a.records <= b.records
+    }
+
+    /// Where a timeline leaves its parent.
+    fn fork_of(&self, timeline: u8) -> Position {
+        Position {
+            timeline: self.get(timeline).parent,
+            records: self.get(timeline).fork,
+        }
     }
 
     fn get(&self, timeline: u8) -> Timeline {

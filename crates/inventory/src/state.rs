@@ -7,7 +7,10 @@ use shop_db::{Cluster, SchemaWatch};
 use shop_objects::Objects;
 use shop_queue::Queue;
 use shop_web::WebState;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
+
+use crate::domain::original;
+use crate::uploads::memory::UploadMemory;
 
 /// The name under which positions of this service's cluster travel: stock, which every buyer writes.
 pub const INVENTORY: &str = "inventory";
@@ -15,8 +18,8 @@ pub const INVENTORY: &str = "inventory";
 /// customer who bought something does not read past every cached product for a minute.
 pub const CATALOGUE: &str = "catalogue";
 
-/// Uploads that are held in memory at once.
-pub const UPLOADS_MAX: usize = 4;
+/// What uploads may hold in memory together: four of the largest, or many small ones.
+pub const UPLOAD_MEMORY_BYTES_MAX: usize = 4 * original::BYTES_MAX;
 
 /// Handles to everything this service uses.
 #[derive(Clone)]
@@ -26,8 +29,8 @@ pub struct AppState {
     pub queue: Queue,
     pub objects: Objects,
     pub web: WebState,
-    /// Turns of uploads.
-    pub uploads: Arc<Semaphore>,
+    /// Room for files that are being uploaded.
+    pub upload_memory: UploadMemory,
     /// Rung when a message was put into the outbox.
     pub relay: Arc<Notify>,
     /// Whether the database has the tables that this service was compiled for.
@@ -44,7 +47,7 @@ impl AppState {
             queue,
             objects,
             web,
-            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            upload_memory: UploadMemory::new(UPLOAD_MEMORY_BYTES_MAX),
             relay: Arc::new(Notify::new()),
             schema,
         }

@@ -1,13 +1,12 @@
 //! Taking a photo in. Row, object, acceptance, in this order: whatever is cut off between two of them leaves something
 //! that the sweep finds, and never a photo without its original.
 
-use std::time::Duration;
+pub mod memory;
 
 use bytes::Bytes;
 use shop_queue::messages::{PhotoEdits, PhotoProcess};
 use shop_web::consistency::Consistency;
 use sqlx::{Connection as _, PgConnection};
-use tokio::time::timeout;
 use tracing::info;
 
 use crate::catalogue;
@@ -17,9 +16,6 @@ use crate::error::{Error, Result};
 use crate::queries;
 use crate::queries::photos::NewPhoto;
 use crate::state::{AppState, CATALOGUE};
-
-/// How long an upload waits until others are done; each holds its file in memory.
-const TURN_WAIT: Duration = Duration::from_secs(3);
 
 /// What came with a request.
 #[derive(Debug)]
@@ -78,14 +74,6 @@ pub async fn edit(app: &AppState, consistency: &Consistency, id: i64, edits: Pho
     app.relay.notify_one();
     info!(photo.id = id, version, "Asked for a new version of a photo");
     Ok(version)
-}
-
-/// A place among the uploads under way.
-pub async fn turn(app: &AppState) -> Result<tokio::sync::OwnedSemaphorePermit> {
-    match timeout(TURN_WAIT, app.uploads.clone().acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Error::UploadsBusy),
-    }
 }
 
 /// Where an original lies in the object store.

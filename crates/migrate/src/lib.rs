@@ -6,7 +6,6 @@
 
 pub mod process;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -178,17 +177,12 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Err
 }
 
 fn is_lock_timeout(error: &MigrateError) -> bool {
-    code_of(error).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    let refusal = cause_of(error).and_then(sqlx::Error::as_database_error);
+    refusal.is_some_and(|refusal| refusal.code().is_some_and(|code| code == LOCK_NOT_AVAILABLE))
 }
 
-/// It broke, the server is stopping, starting or gone (57P.., 08...), or is a replica now (25006).
 fn is_connection_lost(error: &MigrateError) -> bool {
-    let is_broken = matches!(cause_of(error), Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)));
-    is_broken || code_of(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25006")
-}
-
-fn code_of(error: &MigrateError) -> Option<Cow<'_, str>> {
-    cause_of(error)?.as_database_error()?.code()
+    cause_of(error).is_some_and(shop_db::is_connection_lost)
 }
 
 fn cause_of(error: &MigrateError) -> Option<&sqlx::Error> {

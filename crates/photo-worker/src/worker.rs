@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
-use shop_objects::{Object, ObjectError, Objects};
+use shop_objects::{ObjectError, Objects};
 use shop_queue::messages::PhotoProcess;
 use shop_queue::{Delivered, Message as _, Outcome, Queue};
 use shop_web::consistency::Consistency;
@@ -156,11 +156,11 @@ impl Worker {
         Ok(())
     }
 
-    async fn original(&self, message: &PhotoProcess) -> Result<Object, Failure> {
+    async fn original(&self, message: &PhotoProcess) -> Result<Bytes, Failure> {
         let mut missing = 0;
         self.hold("reading the original", async || {
             match self.objects.get(&message.original_key).await {
-                Ok(Some(object)) => Try::Done(object),
+                Ok(Some(original)) => Try::Done(original),
                 Ok(None) => {
                     missing += 1;
                     if missing < MISSING_TRIES_MAX {
@@ -176,7 +176,7 @@ impl Worker {
     }
 
     /// Computes on a thread of its own, when it is this photo's turn.
-    async fn compute(&self, original: Object, message: &PhotoProcess) -> Result<Made, Failure> {
+    async fn compute(&self, original: Bytes, message: &PhotoProcess) -> Result<Made, Failure> {
         let turn = tokio::select! {
             () = self.shutdown.cancelled() => return Err(Failure::Shutdown),
             turn = self.computing.acquire() => turn,
@@ -186,7 +186,7 @@ impl Worker {
         };
         let started = Instant::now();
         let edits = message.edits.clone();
-        let computed = tokio::task::spawn_blocking(move || pipeline::make(&original.bytes, &edits)).await;
+        let computed = tokio::task::spawn_blocking(move || pipeline::make(&original, &edits)).await;
         metrics::histogram!("photo_compute_seconds").record(started.elapsed().as_secs_f64());
         match computed {
             Ok(Ok(made)) => Ok(made),

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use shop_db::{Cluster, DbError, Freshness, Shards, slot_of};
+use shop_db::{Cluster, DbError, Freshness, ReadConn, Shards, slot_of};
 
 use crate::queries::orders::OrderRow;
 use crate::queries::{orders, payments, reservations, stock};
@@ -28,6 +28,9 @@ pub enum AuditError {
     #[error("the database of {of} can't be read")]
     Db { of: &'static str, source: DbError },
 }
+
+/// What is wrong with a row's state, given the state of its order.
+type OrderRule = fn(&str, Option<&str>) -> Option<String>;
 
 /// Names the database that failed.
 trait Of<T> {
@@ -223,34 +226,45 @@ impl Effects {
 }
 
 async fn check_reservations(databases: &Databases) -> Result<Check, AuditError> {
-    let mut check = Check::new("reservations have orders");
-    let mut after = i64::MIN;
-    loop {
-        let page = databases.inventory.reading(Freshness::Primary, async |mut conn| {
-            Ok(reservations::page(&mut conn, after, PAGE).await?)
-        });
-        let page = page.await.of("inventory")?;
-        let Some((last, _)) = page.last() else {
-            return Ok(check);
-        };
-        after = *last;
-        judge_by_order(databases, &page, rules::reservation, &mut check).await?;
-    }
+    let page_after = async |mut conn: ReadConn, after| Ok(reservations::page(&mut conn, after, PAGE).await?);
+    let inventory = ("inventory", &databases.inventory);
+    check_by_order(
+        databases,
+        "reservations have orders",
+        inventory,
+        page_after,
+        rules::reservation,
+    )
+    .await
 }
 
 async fn check_payments(databases: &Databases) -> Result<Check, AuditError> {
-    let mut check = Check::new("payments have orders");
+    let page_after = async |mut conn: ReadConn, after| Ok(payments::page(&mut conn, after, PAGE).await?);
+    let ledger = ("payments", &databases.payments);
+    check_by_order(databases, "payments have orders", ledger, page_after, rules::payment).await
+}
+
+/// Goes through the rows of another database, each of which belongs to an order and follows `rule` beside it.
+async fn check_by_order<Fut>(
+    databases: &Databases,
+    name: &'static str,
+    (of, cluster): (&'static str, &Cluster),
+    page_after: impl Fn(ReadConn, i64) -> Fut,
+    rule: OrderRule,
+) -> Result<Check, AuditError>
+where
+    Fut: Future<Output = Result<Vec<(i64, String)>, DbError>>,
+{
+    let mut check = Check::new(name);
     let mut after = i64::MIN;
     loop {
-        let page = databases.payments.reading(Freshness::Primary, async |mut conn| {
-            Ok(payments::page(&mut conn, after, PAGE).await?)
-        });
-        let page = page.await.of("payments")?;
+        let page = cluster.reading(Freshness::Primary, |conn| page_after(conn, after));
+        let page = page.await.of(of)?;
         let Some((last, _)) = page.last() else {
             return Ok(check);
         };
         after = *last;
-        judge_by_order(databases, &page, rules::payment, &mut check).await?;
+        judge_by_order(databases, &page, rule, &mut check).await?;
     }
 }
 
@@ -258,7 +272,7 @@ async fn check_payments(databases: &Databases) -> Result<Check, AuditError> {
 async fn judge_by_order(
     databases: &Databases,
     page: &[(i64, String)],
-    rule: fn(&str, Option<&str>) -> Option<String>,
+    rule: OrderRule,
     check: &mut Check,
 ) -> Result<(), AuditError> {
     let mut by_cluster: HashMap<&str, (&Cluster, Vec<i64>)> = HashMap::new();

@@ -24,13 +24,17 @@ pub struct CacheArgs {
     #[arg(long, env = "CACHE_LOADS_MAX", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub cache_loads_max: u16,
 
+    /// An answer of Redis that takes longer is not waited for, in milliseconds: slower than that, the cache is no help.
+    #[arg(long, env = "CACHE_TIMEOUT_MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub cache_timeout_ms: u64,
+
     /// Put before every key, so that several programs can share one Redis.
     #[arg(long, env = "CACHE_KEY_PREFIX", default_value = "")]
     pub cache_key_prefix: String,
 }
 
 impl CacheArgs {
-    /// A cache without a password, as the tests use it.
+    /// A cache without a password, as the tests use it: patient, since no time is to decide a test.
     #[must_use]
     pub fn at(addr: impl Into<String>, key_prefix: impl Into<String>) -> Self {
         Self {
@@ -39,6 +43,7 @@ impl CacheArgs {
             cache_pool_max: 4,
             cache_local_entries_max: 1_000,
             cache_loads_max: 32,
+            cache_timeout_ms: 5_000,
             cache_key_prefix: key_prefix.into(),
         }
     }

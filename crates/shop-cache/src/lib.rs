@@ -113,12 +113,6 @@ impl Cache {
         self.inner.remote.mark(&full_key, position).await;
     }
 
-    /// Whether Redis answered when it was last asked.
-    #[must_use]
-    pub fn connected(&self) -> bool {
-        self.inner.remote.usable()
-    }
-
     async fn find<K, E, F, Fut>(&self, key: &K, after: Option<Position>, load: F) -> Result<(Entry, &'static str), E>
     where
         K: Key,

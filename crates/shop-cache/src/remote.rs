@@ -14,8 +14,6 @@ use tokio::time::{Instant, timeout};
 use crate::local::{Entry, MARKER_TTL, Slot};
 use crate::{CacheArgs, Key};
 
-/// Slower than this, the cache is no help.
-const OPERATION_TIMEOUT: Duration = Duration::from_millis(250);
 /// After a failure nobody asks Redis for so long, so that not every request waits for a dead one.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// A process that died while loading holds up others no longer than this.
@@ -27,6 +25,7 @@ const UNLOCK: &str = include_str!("scripts/unlock.lua");
 
 pub(crate) struct Remote {
     pool: Option<Pool>,
+    timeout: Duration,
     epoch: Instant,
     /// Milliseconds since `epoch`; before that, Redis is left alone.
     rest_until_ms: AtomicU64,
@@ -59,6 +58,7 @@ impl Remote {
         }
         Self {
             pool,
+            timeout: Duration::from_millis(args.cache_timeout_ms),
             epoch: Instant::now(),
             rest_until_ms: AtomicU64::new(0),
         }
@@ -165,7 +165,7 @@ impl Remote {
             return None;
         }
         let pool = self.pool.as_ref()?;
-        let answer = timeout(OPERATION_TIMEOUT, async {
+        let answer = timeout(self.timeout, async {
             let mut connection = pool.get().await.map_err(|error| error.to_string())?;
             let answer = commands.query_async::<T>(&mut connection).await;
             answer.map_err(|error| {
@@ -212,15 +212,16 @@ fn pool(args: &CacheArgs) -> Option<Pool> {
     let info = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?)
         .into_connection_info()
         .ok()?;
+    let timeout = Some(Duration::from_millis(args.cache_timeout_ms));
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(OPERATION_TIMEOUT))
-        .set_response_timeout(Some(OPERATION_TIMEOUT));
+        .set_connection_timeout(timeout)
+        .set_response_timeout(timeout);
     let manager = Manager::new_with_config(info.set_redis_settings(settings), config).ok()?;
     Pool::builder(manager)
         .max_size(args.cache_pool_max.into())
-        .wait_timeout(Some(OPERATION_TIMEOUT))
-        .create_timeout(Some(OPERATION_TIMEOUT))
-        .recycle_timeout(Some(OPERATION_TIMEOUT))
+        .wait_timeout(timeout)
+        .create_timeout(timeout)
+        .recycle_timeout(timeout)
         .runtime(Runtime::Tokio1)
         .build()
         .ok()

@@ -61,12 +61,12 @@ fn at(lsn: u64) -> Position {
 }
 
 fn redis_addr() -> String {
-    let url = std::env::var("TEST_CACHE_URL").unwrap_or_else(|_| "redis://127.0.0.1:26381".to_owned());
+    let url = shop_testkit::cache_url();
     url.trim_start_matches("redis://").trim_end_matches('/').to_owned()
 }
 
 fn prefix() -> String {
-    format!("test-{:032x}:", rand::random::<u128>())
+    format!("{}:", shop_testkit::unique("test"))
 }
 
 fn two_processes() -> (Cache, Cache) {

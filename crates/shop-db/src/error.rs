@@ -61,9 +61,7 @@ impl DbError {
         match self {
             Self::HostLost { .. } => true,
             // 40001 is what a replica says whose replay was in the way of the statement.
-            Self::Sqlx(error) => {
-                is_connection_error(error) || code_of(error).is_some_and(|code| is_demotion(&code) || code == "40001")
-            }
+            Self::Sqlx(error) => is_connection_lost(error) || code_of(error).is_some_and(|code| code == "40001"),
             _ => false,
         }
     }
@@ -79,7 +77,7 @@ impl DbError {
 
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
-        if is_connection_error(&error) || code_of(&error).is_some_and(|code| is_demotion(&code)) {
+        if is_connection_lost(&error) {
             suspect();
         }
         Self::Sqlx(error)
@@ -99,6 +97,12 @@ pub(crate) fn suspicions() -> watch::Receiver<u64> {
 /// Says that some host may have died or changed its role.
 pub(crate) fn suspect() {
     SUSPICIONS.send_modify(|count| *count += 1);
+}
+
+/// Whether a statement failed with its connection, or because its host may no longer write: it broke, the server is
+/// stopping, starting or gone, or is a replica now. The statement may have had its effect or not.
+pub fn is_connection_lost(error: &sqlx::Error) -> bool {
+    is_connection_error(error) || code_of(error).is_some_and(|code| is_demotion(&code))
 }
 
 fn is_connection_error(error: &sqlx::Error) -> bool {

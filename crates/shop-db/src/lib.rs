@@ -20,7 +20,7 @@ mod slots;
 pub use cluster::{Cluster, Freshness};
 pub use config::{ClusterConfig, ConfigError};
 pub use conn::{ReadConn, WriteConn};
-pub use error::DbError;
+pub use error::{DbError, is_connection_lost};
 pub use host::{HostStatus, Role};
 pub use position::{InvalidPosition, Position, Positions};
 pub use schema::SchemaWatch;

@@ -107,12 +107,6 @@ impl Shards {
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
         self.clusters.iter()
     }
-
-    /// Slots that `cluster` holds, for whoever allocates an id.
-    pub fn slots_of<'a>(&'a self, cluster: &Cluster) -> impl Iterator<Item = u16> + 'a {
-        let index = self.clusters.iter().position(|other| other.name() == cluster.name());
-        (0..SLOTS).filter(move |slot| index == Some(usize::from(self.slots[usize::from(*slot)])))
-    }
 }
 
 /// Why the shards can't be used.

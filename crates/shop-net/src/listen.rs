@@ -72,12 +72,7 @@ pub struct ListenSource {
 impl ListenSource {
     /// Binds a socket of this process's own.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        Self::from_listener(bind_tcp(address)?)
-    }
-
-    /// Uses a socket that is bound already.
-    pub fn from_listener(listener: StdListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
+        let listener = bind_tcp(address)?;
         let generation = Generation {
             listener,
             gone: CancellationToken::new(),

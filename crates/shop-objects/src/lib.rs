@@ -5,48 +5,29 @@
 
 mod config;
 mod nodes;
+mod plain_http;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{
-    Attribute, Attributes, ClientOptions, GetOptions, GetResult, ObjectStore, ObjectStoreExt as _, PutOptions,
-    RetryConfig,
-};
+use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt as _, PutOptions, RetryConfig};
 
 pub use config::ObjectArgs;
 use nodes::{Node, Nodes};
+use plain_http::PlainHttp;
 
 /// Objects above this are not read: no photo is as large.
 const OBJECT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// A list is cut off here.
-const LIST_MAX: usize = 10_000;
-
-/// A node that doesn't accept a connection in this time is skipped.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A handle to the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Objects {
     nodes: Arc<Nodes>,
-}
-
-/// A stored object.
-#[derive(Clone, Debug)]
-pub struct Object {
-    /// What was stored.
-    pub bytes: Bytes,
-    /// Its media type, as it was stored.
-    pub content_type: String,
-    /// The store's name for this content, without quotes.
-    pub etag: Option<String>,
 }
 
 /// Why the store could not be asked, or refused.
@@ -113,13 +94,7 @@ impl Objects {
                         max_retries: 0,
                         ..RetryConfig::default()
                     })
-                    .with_client_options(
-                        ClientOptions::new()
-                            .with_allow_http(true)
-                            .with_connect_timeout(CONNECT_TIMEOUT)
-                            .with_timeout(nodes::ATTEMPT_TIMEOUT)
-                            .with_pool_idle_timeout(Duration::from_secs(30)),
-                    )
+                    .with_http_connector(PlainHttp)
                     .build()
                     .map_err(ObjectError::Store)?;
                 Ok(Node::new(endpoint, Arc::new(store)))
@@ -162,7 +137,7 @@ impl Objects {
     }
 
     /// Fetches an object; none if there is none.
-    pub async fn get(&self, key: &str) -> Result<Option<Object>, ObjectError> {
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
         let path = parse(key)?;
         let found = self
             .nodes
@@ -174,15 +149,15 @@ impl Objects {
                     if bytes_total > OBJECT_BYTES_MAX {
                         return Ok(Err(bytes_total));
                     }
-                    Ok(Ok(read(found).await?))
+                    Ok(Ok(found.bytes().await?))
                 }
             })
             .await;
         match found {
-            Ok(Ok(object)) => Ok(Some(object)),
-            Ok(Err(bytes)) => Err(ObjectError::TooLarge {
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(bytes_total)) => Err(ObjectError::TooLarge {
                 key: key.to_owned(),
-                bytes,
+                bytes: bytes_total,
             }),
             Err(ObjectError::Store(object_store::Error::NotFound { .. })) => Ok(None),
             Err(error) => Err(error),
@@ -204,24 +179,6 @@ impl Objects {
             other => other,
         }
     }
-
-    /// The keys under a folder (`variants/7`), at most ten thousand of them.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
-        let path = parse(prefix)?;
-        self.nodes
-            .run("list", |node| {
-                let path = path.clone();
-                async move {
-                    node.store
-                        .list(Some(&path))
-                        .take(LIST_MAX)
-                        .map_ok(|meta| meta.location.to_string())
-                        .try_collect()
-                        .await
-                }
-            })
-            .await
-    }
 }
 
 fn parse(key: &str) -> Result<Path, ObjectError> {
@@ -229,33 +186,4 @@ fn parse(key: &str) -> Result<Path, ObjectError> {
         .ok()
         .filter(|path| !path.as_ref().is_empty())
         .ok_or_else(|| ObjectError::InvalidKey(key.to_owned()))
-}
-
-async fn read(found: GetResult) -> Result<Object, object_store::Error> {
-    let etag = found
-        .meta
-        .e_tag
-        .as_deref()
-        .map(|etag| etag.trim_matches('"').to_owned());
-    let stored_type = found
-        .attributes
-        .get(&Attribute::ContentType)
-        .map(|value| value.as_ref().to_owned());
-    let bytes = found.bytes().await?;
-    let content_type = stored_type.unwrap_or_else(|| guess_type(&bytes).to_owned());
-    Ok(Object {
-        bytes,
-        content_type,
-        etag,
-    })
-}
-
-/// The media type by the first bytes, for stores that keep no types.
-fn guess_type(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-        [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-        _ => "application/octet-stream",
-    }
 }

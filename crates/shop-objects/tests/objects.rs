@@ -55,9 +55,7 @@ async fn what_was_stored_comes_back_until_it_is_deleted() {
         .put("variants/7/1/w320.jpg", jpeg.clone(), "image/jpeg")
         .await
         .unwrap();
-    let found = objects.get("variants/7/1/w320.jpg").await.unwrap().unwrap();
-    assert_eq!((found.bytes, found.content_type.as_str()), (jpeg, "image/jpeg"));
-    assert_eq!(objects.list("variants/7").await.unwrap(), ["variants/7/1/w320.jpg"]);
+    assert_eq!(objects.get("variants/7/1/w320.jpg").await.unwrap(), Some(jpeg));
     objects.delete("variants/7/1/w320.jpg").await.unwrap();
     assert!(objects.get("variants/7/1/w320.jpg").await.unwrap().is_none());
     objects.delete("variants/7/1/w320.jpg").await.unwrap();
@@ -80,11 +78,7 @@ async fn the_next_node_answers_for_one_that_fails() {
     let (works, _) = node(StatusCode::OK, "picture").await;
     let objects = on_nodes(vec![broken, "http://127.0.0.1:1".to_owned(), works]);
     for _ in 0..12 {
-        let found = objects.get("originals/1").await.unwrap().unwrap();
-        assert_eq!(
-            (&found.bytes[..], found.content_type.as_str(), found.etag.as_deref()),
-            (&b"picture"[..], "image/jpeg", Some("e"))
-        );
+        assert_eq!(objects.get("originals/1").await.unwrap().unwrap(), "picture");
         objects
             .put("originals/1", Bytes::from_static(b"picture"), "image/jpeg")
             .await

@@ -38,13 +38,5 @@ pub enum SessionError {
     InvalidQuantity,
 }
 
-impl SessionError {
-    /// Whether the same request may succeed a moment later: answer it with 503.
-    #[must_use]
-    pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
-    }
-}
-
 /// Result of an operation on sessions or carts.
 pub type Result<T> = std::result::Result<T, SessionError>;

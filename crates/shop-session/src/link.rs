@@ -79,11 +79,6 @@ impl Link {
         &self.inner.args.sessions_key_prefix
     }
 
-    /// Whether a primary is known at present.
-    pub(crate) fn connected(&self) -> bool {
-        self.inner.primary.load().is_some()
-    }
-
     /// Runs commands that are harmless to repeat, until they succeed or the deadline is over.
     pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline, durability: Durability) -> Result<T> {
         let started = Instant::now();

@@ -99,21 +99,7 @@ impl Sessions {
         Carts::new(self.link.clone())
     }
 
-    /// Whether a primary is known at present.
-    #[must_use]
-    pub fn connected(&self) -> bool {
-        self.link.connected()
-    }
-
-    /// The session with this id, if it is not over.
-    ///
-    /// # Errors
-    /// The store is away, or holds something unreadable.
-    pub async fn load(&self, id: &SessionId) -> Result<Option<Session>> {
-        Ok(self.load_and_prolong(id).await?.map(|loaded| loaded.session))
-    }
-
-    /// Like [`Sessions::load`], and says whether the cookie should be sent anew.
+    /// The session with this id, if it is not over. Using it prolongs its life.
     ///
     /// # Errors
     /// The store is away, or holds something unreadable.

@@ -1,13 +1,12 @@
 //! Sessions and carts in the testbed's Redis, found by its Sentinel. `scripts/testbed up` starts both.
 
-use shop_session::{CartLine, CartOwner, LINES_MAX, Role, Session, SessionArgs, SessionError, SessionUser, Sessions};
-
-fn sentinel() -> String {
-    std::env::var("TEST_SENTINEL").unwrap_or_else(|_| "127.0.0.1:26380".to_owned())
-}
+use shop_session::{
+    CartLine, CartOwner, LINES_MAX, Role, Session, SessionArgs, SessionError, SessionId, SessionUser, Sessions,
+};
+use shop_testkit::{redis_url, sentinel, unique};
 
 fn args() -> SessionArgs {
-    SessionArgs::single_node(sentinel(), format!("test-{:032x}:", rand::random::<u128>()))
+    SessionArgs::single_node(sentinel(), format!("{}:", unique("test")))
 }
 
 async fn store() -> Sessions {
@@ -16,6 +15,11 @@ async fn store() -> Sessions {
 
 async fn connect(args: SessionArgs) -> Sessions {
     Sessions::connect(args).await.expect("a sentinel is named")
+}
+
+async fn load(sessions: &Sessions, id: &SessionId) -> Option<Session> {
+    let loaded = sessions.load_and_prolong(id).await.expect("the store is up");
+    loaded.map(|loaded| loaded.session)
 }
 
 fn person() -> Session {
@@ -41,17 +45,17 @@ fn lines(lines: &[(i64, u32)]) -> Vec<CartLine> {
 async fn a_session_lives_until_it_is_ended() {
     let sessions = store().await;
     let id = sessions.create(person()).await.expect("the store is up");
-    assert_eq!(sessions.load(&id).await.expect("the store is up"), Some(person()));
+    assert_eq!(load(&sessions, &id).await, Some(person()));
     sessions.destroy(&id).await.expect("the store is up");
     sessions.destroy(&id).await.expect("ending it twice is no error");
-    assert_eq!(sessions.load(&id).await.expect("the store is up"), None);
+    assert_eq!(load(&sessions, &id).await, None);
 }
 
 #[tokio::test]
 async fn an_id_that_nobody_was_given_opens_nothing() {
     let sessions = store().await;
     let guess = "A".repeat(43).parse().expect("43 letters are 32 bytes");
-    assert_eq!(sessions.load(&guess).await.expect("the store is up"), None);
+    assert_eq!(load(&sessions, &guess).await, None);
 }
 
 #[tokio::test]
@@ -60,8 +64,7 @@ async fn who_reads_the_store_finds_no_cookie_in_it() {
     let prefix = args.sessions_key_prefix.clone();
     let sessions = connect(args).await;
     let id = sessions.create(person()).await.expect("the store is up");
-    let url = std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:26379".to_owned());
-    let client = redis::Client::open(url).expect("the address is valid");
+    let client = redis::Client::open(redis_url()).expect("the address is valid");
     let mut connection = client
         .get_multiplexed_async_connection()
         .await
@@ -95,7 +98,7 @@ async fn a_login_that_no_replica_has_is_not_acknowledged() {
     args.sessions_replicas_min = 5;
     let sessions = connect(args).await;
     let error = sessions.create(person()).await.expect_err("there are no five replicas");
-    assert!(error.is_unavailable(), "{error}");
+    assert!(matches!(error, SessionError::Unavailable(_)), "{error}");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ pub fn init(service: &'static str) -> Guard {
 
 /// The name of this process among its kind, as logs show it: `INSTANCE`, else the host name, unless
 /// [`set_instance`] has said better.
-pub fn instance() -> String {
+pub(crate) fn instance() -> String {
     instance_cell().read().map(|name| name.clone()).unwrap_or_default()
 }
 

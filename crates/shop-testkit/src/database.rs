@@ -34,7 +34,9 @@ impl FreshDatabase {
         static SWEPT: OnceCell<()> = OnceCell::const_new();
         SWEPT
             .get_or_init(|| async {
-                let _ = tokio::time::timeout(SWEEP_TIMEOUT, sweep()).await;
+                if let Ok(Err(error)) = tokio::time::timeout(SWEEP_TIMEOUT, sweep()).await {
+                    eprintln!("databases of earlier tests could not be removed: {error}");
+                }
             })
             .await;
         // The name is made of letters and digits here.

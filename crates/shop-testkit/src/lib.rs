@@ -5,6 +5,7 @@
 
 mod database;
 mod proxy;
+pub mod release;
 mod server;
 mod testbed;
 mod wait;

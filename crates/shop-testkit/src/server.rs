@@ -64,6 +64,12 @@ impl TestServer {
         format!("http://{}{path}", self.addr)
     }
 
+    /// What it says of its readiness, and why.
+    pub async fn readiness(&self) -> (reqwest::StatusCode, String) {
+        let answer = self.client.get(self.url("/readyz")).send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("a text"))
+    }
+
     async fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("the port");

@@ -17,11 +17,11 @@ use crate::frame::{self, Frame};
 use crate::problem::Problem;
 
 /// A body larger than this is refused, unless the route says otherwise with a `DefaultBodyLimit` of its own.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An answer takes at most this long.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Requests that are under way at shutdown get so long to finish.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 /// A client that takes longer to send the head of a request is cut off.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -44,6 +44,7 @@ pub fn layers_with_deadline(router: Router, web: WebState, deadline: Duration) -
 
 /// Serves until `shutdown`, then lets the requests that are under way finish, within a deadline.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    shop_net::listen::raise_open_files_limit();
     let graceful = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {

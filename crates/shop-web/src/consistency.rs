@@ -14,7 +14,7 @@ use crate::WebState;
 use crate::context::{RequestContext, header_text};
 
 /// Carries positions between services, in both directions.
-pub const POSITIONS_HEADER: &str = "zillion-positions";
+pub(crate) const POSITIONS_HEADER: &str = "zillion-positions";
 const COOKIE_PREFIX: &str = "zp_";
 /// Longer than any replica that is in use lags.
 const POSITION_TTL_SECONDS: u64 = 60;

@@ -43,22 +43,6 @@ impl<S: Sync> FromRequestParts<S> for Internal {
     }
 }
 
-/// The id of this request, as logs and problems name it.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub std::sync::Arc<str>);
-
-impl<S: Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .get::<RequestContext>()
-            .map(|context| Self(context.request_id.clone()))
-            .ok_or_else(no_frame)
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for Consistency {
     type Rejection = Problem;
 

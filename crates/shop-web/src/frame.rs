@@ -19,7 +19,7 @@ use crate::consistency::Consistency;
 use crate::context::{RequestContext, header_text};
 use crate::origin;
 use crate::page::{MadeByHandler, Page};
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::session_cookie::SessionCookie;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -83,6 +83,7 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
     } else {
         response = not_modified(&context.method, if_none_match.as_ref(), response);
     }
+    problem::ensure_retry_after(response.status(), response.headers_mut());
     consistency.put_into(&web, &context, response.headers_mut());
     session_cookie.put_into(&context, response.headers_mut());
     let elapsed = started.elapsed();

@@ -25,7 +25,7 @@ impl WallLabel {
     /// How many are left, in words.
     #[must_use]
     pub fn edition(&self) -> String {
-        edition_words(self.edition_size, self.available)
+        edition(self.edition_size, self.available)
     }
 
     /// Whether nobody can buy it now.
@@ -35,9 +35,7 @@ impl WallLabel {
     }
 }
 
-/// How many copies are left, in words.
-#[must_use]
-pub fn edition_words(edition_size: Option<i64>, available: i64) -> String {
+fn edition(edition_size: Option<i64>, available: i64) -> String {
     match edition_size {
         _ if available <= 0 => "Sold out".to_owned(),
         None => "Open edition".to_owned(),
@@ -49,14 +47,14 @@ pub fn edition_words(edition_size: Option<i64>, available: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::edition_words;
+    use super::edition;
 
     #[test]
     fn an_edition_is_told_in_words() {
-        assert_eq!(edition_words(Some(50), 12), "12 of 50 left");
-        assert_eq!(edition_words(Some(50), 50), "Edition of 50");
-        assert_eq!(edition_words(Some(50), 0), "Sold out");
-        assert_eq!(edition_words(None, 400_000), "Open edition");
-        assert_eq!(edition_words(None, 0), "Sold out");
+        assert_eq!(edition(Some(50), 12), "12 of 50 left");
+        assert_eq!(edition(Some(50), 50), "Edition of 50");
+        assert_eq!(edition(Some(50), 0), "Sold out");
+        assert_eq!(edition(None, 400_000), "Open edition");
+        assert_eq!(edition(None, 0), "Sold out");
     }
 }

@@ -14,11 +14,11 @@ pub mod money;
 pub mod page;
 pub mod photo;
 pub mod problem;
-pub mod session_cookie;
 
 mod config;
 mod context;
 mod frame;
 mod origin;
+mod session_cookie;
 
 pub use config::{WebArgs, WebState};

@@ -25,8 +25,7 @@ pub struct Page {
 
 impl Page {
     /// A page at a path of the shop, with the edge at a base URL.
-    #[must_use]
-    pub fn for_path(edge: &str, path: &str) -> Self {
+    pub(crate) fn for_path(edge: &str, path: &str) -> Self {
         Self {
             edge: edge.into(),
             path: path.into(),

@@ -91,9 +91,7 @@ impl Photo {
         self.srcset(page, Format::Jpeg)
     }
 
-    /// All variants of a format, for `srcset`.
-    #[must_use]
-    pub fn srcset(&self, page: &Page, format: Format) -> String {
+    fn srcset(&self, page: &Page, format: Format) -> String {
         let mut variants: Vec<&Variant> = self.of_format(format).collect();
         variants.sort_unstable_by_key(|variant| variant.width);
         let entries: Vec<String> = variants

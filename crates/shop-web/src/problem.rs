@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+
+use crate::page::Html;
 
 /// An error as the client gets it: `application/problem+json`, or a page for people.
 ///
@@ -23,17 +25,12 @@ impl Problem {
     /// A problem of a kind. The slug names the kind (`/problems/{slug}`), the title says it in a few words.
     #[must_use]
     pub fn new(status: StatusCode, slug: impl Into<Cow<'static, str>>, title: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after_seconds = match status {
-            StatusCode::SERVICE_UNAVAILABLE => Some(2),
-            StatusCode::TOO_MANY_REQUESTS => Some(10),
-            _ => None,
-        };
         Self {
             status,
             slug: slug.into(),
             title: title.into(),
             detail: None,
-            retry_after_seconds,
+            retry_after_seconds: None,
             members: Map::new(),
         }
     }
@@ -52,7 +49,7 @@ impl Problem {
         self
     }
 
-    /// When to come back.
+    /// When to come back, if that is known better than by the status.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
@@ -151,22 +148,30 @@ impl Problem {
         self.status
     }
 
-    /// The kind of problem.
-    #[must_use]
-    pub fn slug(&self) -> &str {
-        &self.slug
-    }
-
     /// The kind of problem, in a few words.
-    #[must_use]
-    pub fn title(&self) -> &str {
+    pub(crate) fn title(&self) -> &str {
         &self.title
     }
 
     /// What happened here, and what to do.
-    #[must_use]
-    pub fn detail_text(&self) -> Option<&str> {
+    pub(crate) fn detail_text(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    /// Answers with a page of the handler's own that says what was wrong, such as the form with what was typed. The page
+    /// is made of the problem's detail. A fault of ours stays a problem: there is nothing to correct.
+    #[must_use]
+    pub fn on_page<T: askama::Template>(self, page: impl FnOnce(Option<String>) -> T) -> Response {
+        if self.status.is_server_error() {
+            return self.into_response();
+        }
+        let mut response = Html(page(self.detail.map(Cow::into_owned))).into_response();
+        // A page that could not be rendered is an error already.
+        if response.status().is_success() {
+            *response.status_mut() = self.status;
+            put_retry_after(self.retry_after_seconds, response.headers_mut());
+        }
+        response
     }
 
     pub(crate) fn json(&self, instance: &str, request_id: &str) -> Value {
@@ -186,14 +191,28 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        if let Some(seconds) = self.retry_after_seconds {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        put_retry_after(self.retry_after_seconds, response.headers_mut());
         // The body is written by the frame, which knows the request.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Whoever is asked to come back is told when. The frame does this to every answer, whoever made it.
+pub(crate) fn ensure_retry_after(status: StatusCode, headers: &mut HeaderMap) {
+    let usual_seconds = match status {
+        StatusCode::SERVICE_UNAVAILABLE => 2,
+        StatusCode::TOO_MANY_REQUESTS => 10,
+        _ => return,
+    };
+    if !headers.contains_key(header::RETRY_AFTER) {
+        put_retry_after(Some(usual_seconds), headers);
+    }
+}
+
+fn put_retry_after(seconds: Option<u32>, headers: &mut HeaderMap) {
+    if let Some(seconds) = seconds {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
 }
 

@@ -9,11 +9,10 @@ use shop_session::{SessionId, TTL_SECONDS};
 use crate::context::RequestContext;
 
 /// Its name.
-pub const NAME: &str = "zillion_session";
+const NAME: &str = "zillion_session";
 
 /// The session id that a request brought, if any.
-#[must_use]
-pub fn of(headers: &HeaderMap) -> Option<SessionId> {
+pub(crate) fn of(headers: &HeaderMap) -> Option<SessionId> {
     let cookies = headers
         .get_all(header::COOKIE)
         .iter()

@@ -8,7 +8,8 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_db::{DbError, Freshness, Position, Shards, WriteConn};
+use futures::future::join_all;
+use shop_db::{Cluster, DbError, Freshness, Position, Shards, WriteConn};
 use shop_web::extract::Consistency;
 use sqlx::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -25,7 +26,7 @@ use crate::queries::order_steps::{self, Attempt, Held, Move, Moved};
 use crate::queries::orders::{self, NewOrder, Order};
 
 pub use recovery::Recovery;
-pub use relay::Relay;
+pub use relay::{Relay, settle_cart};
 pub use run::{End, Purchase, Run};
 
 /// How long things may take.
@@ -314,6 +315,14 @@ impl Checkout {
     pub async fn drain(&self) {
         self.running.close();
         self.running.wait().await;
+    }
+
+    /// Looks after all clusters at once and apart, so that one that is down holds nobody else's orders up.
+    async fn in_each_cluster<'a, Fut>(&'a self, watch: impl FnMut(&'a Cluster) -> Fut)
+    where
+        Fut: Future<Output = ()>,
+    {
+        join_all(self.shards.clusters().map(watch)).await;
     }
 
     pub(crate) async fn advance(&self, held: Held, step: &Move) -> Result<Moved, DbError> {

@@ -14,7 +14,7 @@ pub(crate) struct ClusterKeys {
     pub(crate) leader: String,
     pub(crate) sync: String,
     pub(crate) config: String,
-    /// Who was promoted last, and the how manieth promotion that was: written by the fence.
+    /// Who was promoted last, the how manieth promotion that was, and the timeline that it began: written by the fence.
     pub(crate) promotion: String,
     votes: String,
     deletions: String,
@@ -62,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) leader: Option<Leader>,
     pub(crate) sync: Option<Sync>,
     pub(crate) promotion: Promotion,
+    /// Zero while nobody was promoted.
+    pub(crate) promotion_revision: i64,
     /// Who voted, and about which revision of the leader key.
     pub(crate) votes: BTreeMap<String, i64>,
     /// Leaders whose key was deleted moments ago.
@@ -98,6 +100,9 @@ pub(crate) struct SyncState {
 pub(crate) struct Promotion {
     pub(crate) node: String,
     pub(crate) number: u64,
+    /// The timeline that it begins. No promotion before it has begun one of that number or a greater one.
+    #[serde(default)]
+    pub(crate) timeline: u32,
 }
 
 /// Why a key of the cluster can't be used.
@@ -141,6 +146,7 @@ impl Cluster {
                 cluster.paused = config.pause.unwrap_or(false);
             } else if entry.key == keys.promotion {
                 cluster.promotion = serde_json::from_str(&entry.value).map_err(unreadable)?;
+                cluster.promotion_revision = entry.mod_revision;
             } else if let Some(node) = entry.key.strip_prefix(&keys.votes) {
                 // A vote that can't be read is about no leader.
                 cluster.votes.insert(node.to_owned(), entry.value.parse().unwrap_or(0));

@@ -6,7 +6,9 @@
 
 mod judgement;
 mod members;
+mod numbering;
 
+use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -17,7 +19,8 @@ use crate::config::FenceConfig;
 use crate::etcd::{Etcd, EtcdError, Txn};
 use crate::fence::judgement::{Judgement, judge};
 use crate::fence::members::Members;
-use crate::postgres::Postgres;
+use crate::fence::numbering::Histories;
+use crate::postgres::{Log, Postgres, PostgresError};
 
 const LOCAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Between two looks at those who have to come over.
@@ -33,9 +36,10 @@ pub(crate) async fn run(config: &FenceConfig) -> bool {
     let took_ms = began.elapsed().as_millis() as u64;
     match outcome {
         Ok(Ok(Passed { promotion, behind })) => {
+            let Promotion { number, timeline, .. } = promotion;
             info!(
-                promotion,
-                behind, took_ms, "Nothing acknowledged can be lost: this node may be promoted"
+                promotion = number,
+                timeline, behind, took_ms, "Nothing acknowledged can be lost: this node may be promoted"
             );
             true
         }
@@ -55,7 +59,7 @@ pub(crate) async fn run(config: &FenceConfig) -> bool {
 
 /// The fence let the candidate through.
 struct Passed {
-    promotion: u64,
+    promotion: Promotion,
     /// The members that stand behind it.
     behind: String,
 }
@@ -63,6 +67,23 @@ struct Passed {
 /// The candidate is none.
 struct NotLeader {
     holder: String,
+}
+
+/// Enough members stand behind the candidate.
+struct Ready {
+    behind: String,
+    log: Log,
+}
+
+/// Why a promotion could not be recorded.
+#[derive(Debug, thiserror::Error)]
+enum SealError {
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    #[error("this node's own Postgres: {0}")]
+    Postgres(#[from] PostgresError),
+    #[error("the histories of timelines: {0}")]
+    Histories(#[from] io::Error),
 }
 
 struct Fence<'a> {
@@ -105,14 +126,11 @@ impl<'a> Fence<'a> {
             } else {
                 warn!("There is no /sync: this cluster has promised nothing yet");
             }
-            if let Some(behind) = self.await_members(&cluster, Instant::now() + SYNC_INTERVAL).await {
-                match self.seal(&cluster).await {
-                    Ok(true) => {
-                        let promotion = cluster.promotion.number + 1;
-                        return Ok(Passed { promotion, behind });
-                    }
-                    Ok(false) => self.missing = "the leader key or /sync changed meanwhile".to_owned(),
-                    Err(error) => self.missing = format!("{error}"),
+            if let Some(Ready { behind, log }) = self.await_members(&cluster, Instant::now() + SYNC_INTERVAL).await {
+                match self.seal(&cluster, &log).await {
+                    Ok(Some(promotion)) => return Ok(Passed { promotion, behind }),
+                    Ok(None) => self.missing = "the leader key or /sync changed meanwhile".to_owned(),
+                    Err(error) => self.missing = error.to_string(),
                 }
             }
         }
@@ -130,14 +148,19 @@ impl<'a> Fence<'a> {
     }
 
     /// The members that stand behind this node, once they are enough; none if they aren't until `until`.
-    async fn await_members(&mut self, cluster: &Cluster, until: Instant) -> Option<String> {
+    async fn await_members(&mut self, cluster: &Cluster, until: Instant) -> Option<Ready> {
         let me = self.config.cluster.node.as_str();
         loop {
             // The others' answers first: what they had then must not be more than what this node has now.
             let answers = self.members.answers();
             match self.local.standing().await {
                 Ok(own) => match judge(me, &own, cluster.sync.as_ref().map(|sync| &sync.state), &answers) {
-                    Judgement::Safe { behind } => return Some(behind.join(",")),
+                    Judgement::Safe { behind } => {
+                        return Some(Ready {
+                            behind: behind.join(","),
+                            log: own.log,
+                        });
+                    }
                     Judgement::Missing(missing) => self.missing = missing,
                 },
                 Err(error) => self.missing = format!("this node's own Postgres: {error}"),
@@ -154,22 +177,28 @@ impl<'a> Fence<'a> {
     ///
     /// Writing `/sync` back unchanged takes the old leader's chance to change it: it writes by compare-and-set. The new
     /// `promotion` keeps it from taking the key back: it may do that only while `promotion` is what it saw as leader.
-    async fn seal(&self, cluster: &Cluster) -> Result<bool, EtcdError> {
+    /// That must still be as it was read as well, or the number of the timeline might have been used meanwhile.
+    async fn seal(&mut self, cluster: &Cluster, log: &Log) -> Result<Option<Promotion>, SealError> {
         let me = self.config.cluster.node.as_str();
+        let histories = Histories::of(&self.local.data_directory().await?);
         let promotion = Promotion {
             node: me.to_owned(),
             number: cluster.promotion.number + 1,
+            timeline: histories.reserve(log, cluster.promotion.timeline)?,
         };
-        let promotion = serde_json::json!(promotion).to_string();
         let revision = cluster.sync.as_ref().map_or(0, |sync| sync.revision);
         let mut txn = Txn::default()
             .if_value(&self.keys.leader, me)
-            .if_revision(&self.keys.sync, revision);
+            .if_revision(&self.keys.sync, revision)
+            .if_revision(&self.keys.promotion, cluster.promotion_revision);
         if let Some(sync) = &cluster.sync {
             txn = txn.then_put(&self.keys.sync, &sync.text, None);
         }
-        self.etcd
-            .commit(&txn.then_put(&self.keys.promotion, promotion, None))
-            .await
+        let text = serde_json::json!(promotion).to_string();
+        let sealed = self
+            .etcd
+            .commit(&txn.then_put(&self.keys.promotion, text, None))
+            .await?;
+        Ok(sealed.then_some(promotion))
     }
 }

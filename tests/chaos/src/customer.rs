@@ -65,6 +65,7 @@ impl Customer {
     pub async fn registered(shop: &str) -> Result<Self> {
         let customer = Self::guest(shop);
         let body = json!({ "email": customer.email, "name": "System Test", "password": PASSWORD });
+        let mut failure = String::new();
         for _ in 0..30 {
             let response = customer.http.post(customer.url("/api/users")).json(&body).send().await;
             match response {
@@ -73,13 +74,15 @@ impl Customer {
                     customer.log_in(PASSWORD).await?;
                     return Ok(customer);
                 }
-                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {}
+                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                    failure = response.text().await?;
+                }
                 Ok(response) => anyhow::bail!("registering: {} {}", response.status(), response.text().await?),
-                Err(_) => {}
+                Err(error) => failure = error.to_string(),
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        anyhow::bail!("could not register {} in 30 tries", customer.email)
+        anyhow::bail!("could not register {} in 30 tries: {failure}", customer.email)
     }
 
     /// The full URL of a path in the shop.

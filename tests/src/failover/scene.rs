@@ -72,6 +72,15 @@ impl Scene {
         self.tier.primary().await.context("there is no primary")
     }
 
+    /// The timeline of whoever leads.
+    pub async fn timeline(&self) -> Result<i64> {
+        let members = self.tier.members().await?;
+        let leader = members.iter().find(|member| member.role == "leader");
+        leader
+            .and_then(|leader| leader.timeline)
+            .context("the leader doesn't say its timeline")
+    }
+
     /// From now on times count.
     pub fn fault_begins(&mut self) {
         self.fault_at = Instant::now();

@@ -57,6 +57,15 @@ impl Tier {
         .await
     }
 
+    /// Makes the log of the primary longer than that of its replicas, by what nobody acknowledges: it is killed before
+    /// they notice that they were cut off.
+    pub async fn kill_with_a_tail(&self, primary: Node) -> Result<()> {
+        self.cut_off_from(primary, &self.others(primary)).await?;
+        let write = "select pg_logical_emit_message(false, 'failover', repeat('x', 250000), true)";
+        self.psql(primary, "postgres", write).await?;
+        self.kill(primary).await
+    }
+
     /// Writes log on the primary until the slot that it keeps for `replica` has been given up.
     pub async fn outgrow_slot(&self, primary: Node, replica: Node) -> Result<()> {
         let slot = replica.name.replace('-', "_");

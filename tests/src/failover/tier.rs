@@ -51,6 +51,7 @@ pub const ETCD: [Node; 3] = [
 const WHOLE_DEADLINE: Duration = Duration::from_secs(150);
 
 const STARTUP_PROCESS: &str = "^postgres: .*startup";
+const RECEIVER_PROCESS: &str = "^postgres: .*walreceiver";
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,6 +189,20 @@ impl Tier {
         self.signal(node, "CONT", STARTUP_PROCESS).await.map(drop)
     }
 
+    /// Stops the process that receives the log. Its connection stays until the other end misses its answers.
+    pub async fn stop_receiving(&self, node: Node) -> Result<()> {
+        ensure!(
+            self.signal(node, "STOP", RECEIVER_PROCESS).await?,
+            "{node} receives nothing"
+        );
+        Ok(())
+    }
+
+    /// Takes back [`Tier::stop_receiving`].
+    pub async fn go_on_receiving(&self, node: Node) -> Result<()> {
+        self.signal(node, "CONT", RECEIVER_PROCESS).await.map(drop)
+    }
+
     /// Sends a signal to the processes whose command lines match. Says whether there were any. (The images have no `pkill`.)
     async fn signal(&self, node: Node, signal: &str, pattern: &str) -> Result<bool> {
         let script = r#"
@@ -274,6 +289,7 @@ impl Tier {
             // A container that is just being started anew has no routes to lose.
             let _ = self.let_through(node).await;
             let _ = self.go_on_replaying(node).await;
+            let _ = self.go_on_receiving(node).await;
         }
         if state == "running" && !self.knows_its_peers(node).await {
             docker(&["restart", &container]).await?;

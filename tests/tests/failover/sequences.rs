@@ -34,12 +34,13 @@ async fn a_second_primary_may_die_as_soon_as_the_first_is_started_again() -> Res
     scene.end().await.map(drop)
 }
 
+/// The first one comes back with a log that is longer than the second one's, on the timeline that was left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_then_a_replica_then_the_next_primary_may_die() -> Result<()> {
     let mut scene = Scene::begin().await?;
     let first = scene.primary().await?;
     scene.fault_begins();
-    scene.tier.kill(first).await?;
+    scene.tier.kill_with_a_tail(first).await?;
     let second = scene.wait_for_successor(first).await?;
     let replica = scene
         .tier
@@ -60,6 +61,65 @@ async fn a_primary_then_a_replica_then_the_next_primary_may_die() -> Result<()> 
     scene
         .wait_for_writes("when the one that has everything is back", |_| true)
         .await?;
+    scene.end_after_darkness().await.map(drop)
+}
+
+/// The first one is back with a longer log before the second dies, and has had no time to rewind to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_tail_that_nobody_acknowledged_keeps_nobody_back() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let first = scene.primary().await?;
+    scene.fault_begins();
+    scene.tier.kill_with_a_tail(first).await?;
+    let second = scene.wait_for_successor(first).await?;
+    scene.wait_for_writes("by the second", |node| node == second).await?;
+    scene.tier.kill(second).await?;
+    scene.tier.start(first).await?;
+    scene
+        .wait_for_writes("by the third", |node| node != first && node != second)
+        .await?;
+    // For a while only one was left, and that had stopped to hear from a primary.
+    scene.end_after_darkness().await.map(drop)
+}
+
+/// As if promotions had begun timelines of which nobody here has heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_begins_no_timeline_that_another_may_have_begun() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let old = scene.primary().await?;
+    let timeline = scene.timeline().await?;
+    let unheard = serde_json::json!({"node": old.name, "number": 1000, "timeline": timeline + 2}).to_string();
+    scene.fault_begins();
+    scene.tier.etcd_put_back("promotion", Some(&unheard)).await?;
+    scene.tier.kill(old).await?;
+    scene.wait_for_successor(old).await?;
+    ensure!(scene.timeline().await? == timeline + 3);
+    // It rewinds across the numbers that were skipped.
+    scene.tier.start(old).await?;
+    scene.wait_for_replica(old).await?;
+    scene.end().await.map(drop)
+}
+
+/// One replica acknowledges while the other gets nothing, and dies. What it acknowledged is the primary's alone then, and
+/// for the one that is left it isn't enough that it once had everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_is_not_counted_for_what_another_acknowledged() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let old = scene.primary().await?;
+    let [acknowledging, behind] = scene.tier.others(old);
+    scene.fault_begins();
+    scene.tier.stop_receiving(behind).await?;
+    scene.wait_for_writes("that one replica doesn't get", |_| true).await?;
+    scene.tier.kill(acknowledging).await?;
+    wait_until_not_counted(&scene.tier, acknowledging).await?;
+    scene.tier.kill(old).await?;
+    scene.tier.go_on_receiving(behind).await?;
+    let members = scene.tier.sync_members().await?;
+    if members.iter().any(|name| name == behind.name) {
+        scene.wait_for_successor(old).await?;
+    } else {
+        scene.nobody_leads(&[behind]).await?;
+    }
     scene.end_after_darkness().await.map(drop)
 }
 

@@ -1,6 +1,6 @@
 //! The shop as a person uses it: Debian's Chromium, clicks and forms, screenshots kept in `target/screenshots`.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use system_tests::{browser::Browser, customer::PASSWORD, stack::Stack};
 use uuid::Uuid;
 
@@ -135,7 +135,7 @@ async fn pages_fit_every_screen_in_light_and_in_dark() -> Result<()> {
                     .await?
                     .json()
                     .as_i64()
-                    .unwrap_or_default();
+                    .context("the page's width is no number")?;
                 browser.screenshot(&format!("{page}-{width}-{name}")).await?;
                 ensure!(overflow <= 0, "{path} is {overflow} px too wide for {width} px");
             }

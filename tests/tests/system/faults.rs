@@ -32,12 +32,13 @@ where
     let went_on = wait_for_more(&crowd, 15).await;
     let seen = crowd.stop().await;
     println!(
-        "pages {} (longest gap {:?}), failures {:?}, orders {} (longest gap {:?})",
+        "pages {} (longest gap {:?}), failures {:?}, orders {} (longest gap {:?}), failures of the cart {:?}",
         seen.browsing.successes,
         seen.browsing.longest_gap,
         seen.browse_failures,
         seen.buying.successes,
-        seen.buying.longest_gap
+        seen.buying.longest_gap,
+        seen.cart_failures
     );
     stack.heal().await?;
     outcome?;

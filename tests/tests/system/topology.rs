@@ -38,6 +38,37 @@ async fn only_the_gateway_publishes_a_port_to_the_outside() -> Result<()> {
 }
 
 #[tokio::test]
+async fn every_queue_has_a_member_on_each_broker() -> Result<()> {
+    let stack = Stack::from_env()?;
+    let broker = stack.one_of("rabbitmq-1").await?;
+    let list = [
+        "rabbitmqctl",
+        "--quiet",
+        "--no-table-headers",
+        "list_queues",
+        "name",
+        "members",
+    ];
+    let command: Vec<_> = ["exec", "--user", "rabbitmq", &broker.id]
+        .into_iter()
+        .chain(list)
+        .collect();
+    wait_until("all queues have three members", Duration::from_secs(120), || async {
+        let queues = system_tests::stack::docker(&command)
+            .await
+            .map_err(|error| error.to_string())?;
+        let lines: Vec<_> = queues.lines().filter(|line| !line.trim().is_empty()).collect();
+        let is_whole = |line: &&str| (1..=3).all(|node| line.contains(&format!("rabbit@rabbitmq-{node}")));
+        if !lines.is_empty() && lines.iter().all(is_whole) {
+            Ok(())
+        } else {
+            Err(queues)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
 async fn every_instance_answers_some_requests_and_says_so() -> Result<()> {
     let stack = Stack::from_env()?;
     let expected: BTreeSet<String> = ["balancer-1", "balancer-2", "inventory-1", "inventory-2"]

@@ -178,8 +178,7 @@ pub async fn upload(
     Path(id): Path<i64>,
     form: Multipart,
 ) -> Result<Redirect> {
-    let _turn = uploads::turn(&app).await?;
-    let mut form = read_form(form).await?;
+    let mut form = read_form(form, &app.upload_memory).await?;
     form.purpose = Some(Purpose::Product);
     form.product_id = Some(id);
     uploads::take(&app, &consistency, form.into_upload(&user)?).await?;

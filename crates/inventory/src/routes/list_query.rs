@@ -56,6 +56,21 @@ impl ListQuery {
     }
 }
 
+/// The address of the page that follows: the same list, from a cursor on.
+pub fn next_page(path: &str, key: &ListKey, cursor: &str) -> String {
+    let limit = (key.limit != LIMIT_DEFAULT).then(|| key.limit.to_string());
+    let fields = [
+        ("q", key.words.as_deref()),
+        ("category", key.category.as_deref()),
+        ("limit", limit.as_deref()),
+        ("cursor", Some(cursor)),
+    ];
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields.iter().filter_map(|(name, value)| Some((name, (*value)?))))
+        .finish();
+    format!("{path}?{query}")
+}
+
 /// Whether a text can be a category's slug, so that no other reaches cache or database.
 pub fn is_slug(text: &str) -> bool {
     (1..=40).contains(&text.len())
@@ -87,6 +102,24 @@ mod tests {
                 limit: LIMIT_DEFAULT
             }
         );
+    }
+
+    #[test]
+    fn the_next_page_is_of_the_same_list() {
+        let key = ListQuery {
+            category: Some("strata".to_owned()),
+            q: Some("sea & sky".to_owned()),
+            cursor: None,
+            limit: Some(2),
+        }
+        .parse()
+        .expect("a good query");
+        assert_eq!(
+            next_page("/search", &key, "r-3f4ccccd-120"),
+            "/search?q=sea+%26+sky&category=strata&limit=2&cursor=r-3f4ccccd-120"
+        );
+        let everything = ListQuery::default().parse().expect("a good query");
+        assert_eq!(next_page("/", &everything, "p-24"), "/?cursor=p-24");
     }
 
     #[test]

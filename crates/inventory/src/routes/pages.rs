@@ -16,7 +16,7 @@ use crate::catalogue;
 use crate::domain::product::{Category, Product};
 use crate::domain::reservation::QUANTITY_MAX;
 use crate::error::{Error, Result};
-use crate::routes::list_query::{LIMIT_DEFAULT, ListQuery, is_slug};
+use crate::routes::list_query::{LIMIT_DEFAULT, ListQuery, is_slug, next_page};
 use crate::state::{AppState, CATALOGUE, INVENTORY};
 
 /// Prints of the same room that hang at the foot of a product's page.
@@ -88,7 +88,7 @@ pub async fn home(
         page,
         categories: catalogue::categories(&app).await?,
         prints,
-        more: next.map(|cursor| format!("/?cursor={cursor}")),
+        more: next.map(|cursor| next_page("/", &key, &cursor)),
         is_first: key.cursor.is_none(),
     })
     .into_response())
@@ -117,9 +117,12 @@ pub async fn category(
     }
     .parse()?;
     let (prints, next) = hang(&app, &consistency, &key).await?;
+    // The path says which category.
+    let beside_path = ListKey { category: None, ..key };
+    let path = format!("/categories/{}", category.slug);
     Ok(Html(CategoryPage {
         page,
-        more: next.map(|cursor| format!("/categories/{}?cursor={cursor}", category.slug)),
+        more: next.map(|cursor| next_page(&path, &beside_path, &cursor)),
         categories,
         category,
         prints,
@@ -141,15 +144,11 @@ pub async fn search(
     } else {
         hang(&app, &consistency, &key).await?
     };
-    let more = next.map(|cursor| {
-        let query = form_urlencoded(&[("q", &words), ("cursor", &cursor)]);
-        format!("/search?{query}")
-    });
     Ok(Html(SearchPage {
         page,
         words,
         prints,
-        more,
+        more: next.map(|cursor| next_page("/search", &key, &cursor)),
     })
     .into_response())
 }
@@ -217,11 +216,4 @@ fn label(product: &Product, available: i64) -> WallLabel {
         available,
         price: product.price(),
     }
-}
-
-/// A query string of these fields.
-fn form_urlencoded(fields: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish()
 }

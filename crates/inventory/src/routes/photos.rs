@@ -1,8 +1,9 @@
 //! `/api/photos` and the pictures themselves.
 
+use axum::extract::multipart::Field;
 use axum::extract::{Multipart, State};
 use axum::response::{IntoResponse, Response};
-use bytes::BytesMut;
+use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::domain::photo::{Purpose, VariantName};
 use crate::error::{Error, Result};
 use crate::queries;
 use crate::state::{AppState, CATALOGUE};
+use crate::uploads::memory::{IncomingFile, UploadMemory};
 use crate::uploads::{self, Upload};
 
 /// A photo's address never comes to mean another picture: a change makes a new version.
@@ -51,7 +53,7 @@ pub struct AcceptedVersion {
 /// The fields of an upload's form.
 #[derive(Debug, Default)]
 pub struct UploadForm {
-    pub file: Option<bytes::Bytes>,
+    pub file: Option<Bytes>,
     pub purpose: Option<Purpose>,
     pub product_id: Option<i64>,
     pub alt: String,
@@ -64,8 +66,7 @@ pub async fn upload(
     consistency: Consistency,
     form: Multipart,
 ) -> Result<Response> {
-    let _turn = uploads::turn(&app).await?;
-    let upload = read_form(form).await?.into_upload(&user)?;
+    let upload = read_form(form, &app.upload_memory).await?.into_upload(&user)?;
     let id = uploads::take(&app, &consistency, upload).await?;
     let url = format!("/api/photos/{id}");
     let accepted = Accepted {
@@ -129,11 +130,11 @@ pub async fn picture(
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let key = format!("variants/{id}/{version}/{}", name.as_str());
-        let Some(object) = app.objects.get(&key).await? else {
+        let Some(bytes) = app.objects.get(&key).await? else {
             return Err(unknown);
         };
         let content_type = HeaderValue::from_static(name.content_type());
-        ([(CONTENT_TYPE, content_type)], object.bytes).into_response()
+        ([(CONTENT_TYPE, content_type)], bytes).into_response()
     };
     let about = response.headers_mut();
     about.insert(CACHE_CONTROL, IMMUTABLE);
@@ -149,26 +150,15 @@ pub async fn picture(
 }
 
 /// Reads a form piece by piece, within limits; fields that nobody knows are skipped.
-pub async fn read_form(mut form: Multipart) -> Result<UploadForm> {
+pub async fn read_form(mut form: Multipart, memory: &UploadMemory) -> Result<UploadForm> {
     let mut read = UploadForm::default();
-    while let Some(mut field) = form.next_field().await.map_err(Error::UploadBroken)? {
+    while let Some(field) = form.next_field().await.map_err(Error::UploadBroken)? {
         let name = field.name().unwrap_or_default().to_owned();
-        let bytes_max = if name == "file" { BYTES_MAX } else { FIELD_BYTES_MAX };
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
-            if bytes.len() + chunk.len() > bytes_max {
-                return Err(if name == "file" {
-                    Error::UploadTooLarge
-                } else {
-                    Error::InvalidUpload("A field of the form is too long.")
-                });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
         if name == "file" {
-            read.file = Some(bytes.freeze());
+            read.file = Some(read_file(field, memory.file()).await?);
             continue;
         }
+        let bytes = read_field(field).await?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| Error::InvalidUpload("A field of the form is no text."))?
             .trim();
@@ -193,6 +183,27 @@ pub async fn read_form(mut form: Multipart) -> Result<UploadForm> {
         }
     }
     Ok(read)
+}
+
+async fn read_file(mut field: Field<'_>, mut file: IncomingFile) -> Result<Bytes> {
+    while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
+        if file.bytes_arrived() + chunk.len() > BYTES_MAX {
+            return Err(Error::UploadTooLarge);
+        }
+        file.push(&chunk).await?;
+    }
+    Ok(file.finish())
+}
+
+async fn read_field(mut field: Field<'_>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
+        if bytes.len() + chunk.len() > FIELD_BYTES_MAX {
+            return Err(Error::InvalidUpload("A field of the form is too long."));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 impl UploadForm {

@@ -31,6 +31,38 @@ async fn customers_walk_through_the_shop(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../../migrations/inventory")]
+async fn the_next_page_of_a_search_keeps_to_what_was_asked_for(pool: PgPool) {
+    let mut prints = Vec::new();
+    for number in 0..4 {
+        prints.push(print(&pool, &format!("Harbour {number}"), 10).await);
+    }
+    let elsewhere = prints[1];
+    sqlx::query("insert into categories (slug, name) values ('drawings', 'Drawings')")
+        .execute(&pool)
+        .await
+        .expect("a category");
+    sqlx::query("update products set category_slug = 'drawings' where id = $1")
+        .bind(elsewhere)
+        .execute(&pool)
+        .await
+        .expect("a print elsewhere");
+    let shop = Shop::open(pool).await;
+    let mut seen = Vec::new();
+    let mut path = Some("/search?q=harbour&category=prints&limit=1".to_owned());
+    while let Some(at) = path {
+        let page = shop.page(&at).await;
+        let shown = prints.iter().filter(|id| page.contains(&format!("\"/products/{id}\"")));
+        seen.push(shown.copied().collect::<Vec<_>>());
+        path = page.split_once("\" rel=\"next\"").map(|(before, _)| {
+            let (_, address) = before.rsplit_once("href=\"").expect("a link has an address");
+            address.replace("&#38;", "&")
+        });
+    }
+    assert_eq!(seen, [[prints[0]], [prints[2]], [prints[3]]]);
+    shop.close().await;
+}
+
+#[sqlx::test(migrations = "../../migrations/inventory")]
 async fn a_page_that_has_not_changed_is_not_sent_again(pool: PgPool) {
     let product = print(&pool, "Harbour", 10).await;
     let shop = Shop::open(pool).await;

@@ -6,6 +6,8 @@ use shop_queue::messages::PhotoProcess;
 use shop_queue::{Delivered, Outcome, QueueArgs};
 use shop_testkit::wait_until;
 use sqlx::PgPool;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::shop::{PATIENCE, Shop, picture, print, upload_form};
@@ -32,7 +34,7 @@ async fn an_upload_is_accepted_published_and_shown_as_being_framed(pool: PgPool)
     assert!(shop.page(&page).await.contains("Being framed"));
     let original = shop.app.objects.get(&format!("originals/{id}")).await;
     let original = original.expect("an answer").expect("the original");
-    assert_eq!(original.bytes, picture(300, 200));
+    assert_eq!(original, picture(300, 200));
     wait_until("the message is in the queue", PATIENCE, async || {
         shop.app
             .queue
@@ -88,6 +90,35 @@ async fn what_is_no_picture_of_ours_is_refused_and_leaves_nothing(pool: PgPool) 
     assert_eq!(photos, 0);
     // A customer's picture of themselves is welcome.
     assert_eq!(send(good().text("purpose", "profile"), customer).await, 202);
+    shop.close().await;
+}
+
+#[sqlx::test(migrations = "../../migrations/inventory")]
+async fn slow_senders_keep_nobody_from_uploading(pool: PgPool) {
+    let product = print(&pool, "Harbour", 3).await;
+    let shop = Shop::open(pool).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut sender = TcpStream::connect(shop.server.addr()).await.expect("a connection");
+        let head = format!(
+            "POST /api/photos HTTP/1.1\r\nhost: shop\r\ncookie: {}\r\nexpect: 100-continue\r\n\
+             content-type: multipart/form-data; boundary=b\r\ncontent-length: 1000000\r\n\r\n",
+            shop.customer
+        );
+        sender.write_all(head.as_bytes()).await.expect("a head that is read");
+        // The service says so when it begins to read the body.
+        let mut answer = [0; "HTTP/1.1 100".len()];
+        sender.read_exact(&mut answer).await.expect("a word to go on");
+        assert_eq!(&answer, b"HTTP/1.1 100");
+        let body = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nso far";
+        sender
+            .write_all(body.as_bytes())
+            .await
+            .expect("the beginning of a body");
+        slow.push(sender);
+    }
+    shop.upload(product, picture(40, 30)).await;
+    drop(slow);
     shop.close().await;
 }
 

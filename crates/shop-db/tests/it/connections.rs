@@ -7,7 +7,7 @@ use shop_db::{Cluster, DbError, Freshness};
 use shop_testkit::{FreshDatabase, wait_until};
 use sqlx::PgConnection;
 
-use crate::support::{SOON, answer, config, connect};
+use crate::support::{SOON, answer, config, connect, insert, one_connection, things};
 
 async fn setting(connection: &mut PgConnection, name: &str) -> String {
     sqlx::query_scalar("select current_setting($1)")
@@ -76,20 +76,11 @@ async fn the_pool_is_bounded_and_says_so() {
 #[tokio::test]
 async fn an_abandoned_transaction_is_rolled_back_before_its_connection_serves_again() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    config.set_pool_max(1);
-    let cluster = Cluster::connect(config).await.unwrap();
+    let cluster = one_connection(&database).await;
     let mut connection = cluster.write().await.unwrap();
-    sqlx::query("create table things (id int)")
-        .execute(&mut *connection)
-        .await
-        .unwrap();
     {
         let mut transaction = sqlx::Connection::begin(&mut *connection).await.unwrap();
-        sqlx::query("insert into things values (1)")
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        insert(&mut transaction, 1).await;
     }
     drop(connection);
     let mut connection = cluster.write().await.unwrap();
@@ -103,9 +94,7 @@ async fn an_abandoned_transaction_is_rolled_back_before_its_connection_serves_ag
 #[tokio::test]
 async fn a_statement_that_was_given_up_does_not_poison_its_connection() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    config.set_pool_max(1);
-    let cluster = Cluster::connect(config).await.unwrap();
+    let cluster = one_connection(&database).await;
     let mut connection = cluster.read(Freshness::Any).await.unwrap();
     let slow = sqlx::query("select pg_sleep(3)").execute(&mut *connection);
     assert!(tokio::time::timeout(Duration::from_millis(100), slow).await.is_err());
@@ -139,9 +128,7 @@ async fn a_wrong_password_is_told_at_once_and_is_no_outage() {
 #[tokio::test]
 async fn a_connection_that_is_in_order_serves_again() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    config.set_pool_max(1);
-    let cluster = Cluster::connect(config).await.unwrap();
+    let cluster = one_connection(&database).await;
     let mut processes = std::collections::HashSet::new();
     for commits in [true, false, true] {
         let mut connection = cluster.write().await.unwrap();
@@ -161,59 +148,34 @@ async fn a_connection_that_is_in_order_serves_again() {
 #[tokio::test]
 async fn a_transaction_whose_beginning_was_given_up_swallows_nobodys_write() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    config.set_pool_max(1);
-    let cluster = Cluster::connect(config).await.unwrap();
+    let cluster = one_connection(&database).await;
     let mut connection = cluster.write().await.unwrap();
-    sqlx::query("create table things (id int)")
-        .execute(&mut *connection)
-        .await
-        .unwrap();
     // Sent, and given up before the answer: what a client that hangs up does to its request. An answer that was there at
     // once leaves a transaction to roll back.
     drop(sqlx::Connection::begin(&mut *connection).now_or_never());
     drop(connection);
 
     let mut connection = cluster.write().await.unwrap();
-    sqlx::query("insert into things values (1)")
-        .execute(&mut *connection)
-        .await
-        .unwrap();
-    let count: i64 = sqlx::query_scalar("select count(*) from things")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .unwrap();
-    assert_eq!(count, 1, "a write that was acknowledged is there for everybody");
+    insert(&mut connection, 1).await;
+    assert_eq!(
+        things(&database).await,
+        [1],
+        "a write that was acknowledged is there for everybody"
+    );
 }
 
 #[tokio::test]
 async fn a_commit_that_was_given_up_leaves_its_connection_in_order() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    config.set_pool_max(1);
-    let cluster = Cluster::connect(config).await.unwrap();
+    let cluster = one_connection(&database).await;
     let mut connection = cluster.write().await.unwrap();
-    sqlx::query("create table things (id int)")
-        .execute(&mut *connection)
-        .await
-        .unwrap();
     let mut transaction = sqlx::Connection::begin(&mut *connection).await.unwrap();
-    sqlx::query("insert into things values (1)")
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
+    insert(&mut transaction, 1).await;
     // Given up before the answer, unless that was there at once.
     drop(transaction.commit().now_or_never());
     drop(connection);
 
     let mut connection = cluster.write().await.unwrap();
-    sqlx::query("insert into things values (2)")
-        .execute(&mut *connection)
-        .await
-        .unwrap();
-    let largest: i32 = sqlx::query_scalar("select max(id) from things")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .unwrap();
-    assert_eq!(largest, 2);
+    insert(&mut connection, 2).await;
+    assert_eq!(things(&database).await.last(), Some(&2));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shop_db::{Cluster, ClusterConfig, DbError, Freshness};
 use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
+use sqlx::PgConnection;
 
 /// Unoptimised code takes its time to log in, and the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -40,6 +41,34 @@ pub(crate) async fn connect(config: ClusterConfig) -> Cluster {
     })
     .await;
     cluster
+}
+
+/// Connects by a pool of one connection, to a database with an empty table `things`.
+pub(crate) async fn one_connection(database: &FreshDatabase) -> Cluster {
+    let mut things = database.connect().await;
+    sqlx::query("create table things (id int)")
+        .execute(&mut things)
+        .await
+        .unwrap();
+    let mut config = config(database);
+    config.set_pool_max(1);
+    Cluster::connect(config).await.unwrap()
+}
+
+pub(crate) async fn insert(connection: &mut PgConnection, id: i32) {
+    sqlx::query("insert into things values ($1)")
+        .bind(id)
+        .execute(connection)
+        .await
+        .unwrap();
+}
+
+/// What everybody sees in `things`, in order.
+pub(crate) async fn things(database: &FreshDatabase) -> Vec<i32> {
+    sqlx::query_scalar("select id from things order by id")
+        .fetch_all(&mut database.connect().await)
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn answer(cluster: &Cluster) -> Result<i32, DbError> {

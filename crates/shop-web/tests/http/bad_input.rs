@@ -112,6 +112,29 @@ async fn a_panic_and_a_handler_that_hangs_are_answered() {
 }
 
 #[tokio::test]
+async fn who_is_asked_to_come_back_is_told_when_whoever_made_the_answer() {
+    let shop = Shop::open().await;
+    let browser = ("accept", "text/html");
+    for (path, headers, seconds) in [
+        ("/busy", &[][..], "10"),
+        ("/busy", &[browser][..], "10"),
+        ("/busy-form", &[browser][..], "10"),
+        ("/busy-for-a-minute", &[][..], "60"),
+        ("/busy-for-a-minute", &[browser][..], "60"),
+        ("/busy-form-for-a-minute", &[browser][..], "60"),
+    ] {
+        let response = shop.get(path, headers).await;
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{path}");
+        assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{path}");
+        let is_page = response.headers()[header::CONTENT_TYPE] != "application/problem+json";
+        assert_eq!(is_page, !headers.is_empty(), "{path}");
+    }
+    let response = shop.get("/busy-form", &[browser]).await;
+    let page = response.text().await.expect("a page is text");
+    assert!(page.contains("Hello"), "the handler's own page stays: {page}");
+}
+
+#[tokio::test]
 async fn a_browser_gets_a_page_for_a_problem_and_a_program_does_not() {
     let shop = Shop::open().await;
     let browser = ("accept", "text/html,application/xhtml+xml");

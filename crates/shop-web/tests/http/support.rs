@@ -16,6 +16,7 @@ use shop_web::extract::{
     Consistency, CurrentUser, Form, Internal, Json, MaybeSession, Page, Path, Query, SessionCookie, Shopkeeper,
 };
 use shop_web::page::Html;
+use shop_web::problem::Problem;
 use shop_web::{WebArgs, WebState, app, assets};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -49,8 +50,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let sentinel = std::env::var("TEST_SENTINEL").unwrap_or_else(|_| "127.0.0.1:26380".to_owned());
-        Self::open_with(&sentinel).await
+        Self::open_with(&shop_testkit::sentinel()).await
     }
 
     pub(crate) async fn open_with(sentinel: &str) -> Self {
@@ -66,7 +66,7 @@ impl Shop {
             "--instance",
             "test-1",
         ]);
-        let prefix = format!("test-{:032x}:", rand::random::<u128>());
+        let prefix = format!("{}:", shop_testkit::unique("test"));
         let sessions = Sessions::connect(SessionArgs::single_node(sentinel, prefix))
             .await
             .expect("a sentinel is named");
@@ -126,6 +126,16 @@ fn routes() -> Router {
     Router::new()
         .merge(assets::router())
         .route("/hello", get(async |page| Html(Hello { page })))
+        .route("/busy", get(async || StatusCode::TOO_MANY_REQUESTS))
+        .route(
+            "/busy-form",
+            get(async |page| (StatusCode::TOO_MANY_REQUESTS, Html(Hello { page }))),
+        )
+        .route("/busy-for-a-minute", get(async || busy().retry_after(60)))
+        .route(
+            "/busy-form-for-a-minute",
+            get(async |page| busy().retry_after(60).on_page(|_| Hello { page })),
+        )
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
         .route(
             "/things/{id}",
@@ -161,6 +171,10 @@ fn routes() -> Router {
             }),
         )
         .route("/internal/things", get(internal).put(internal))
+}
+
+fn busy() -> Problem {
+    Problem::of_status(StatusCode::TOO_MANY_REQUESTS)
 }
 
 async fn internal(_: Internal, consistency: Consistency) -> String {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::join_all;
 use shop_db::{Cluster, DbError};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -27,16 +26,11 @@ impl Recovery {
         Self { checkout }
     }
 
-    /// Goes on until shutdown. An order in hand is finished first. Clusters are looked after apart, so that one that is
-    /// down holds nobody else's orders up.
+    /// Goes on until shutdown. An order in hand is finished first.
     pub async fn run(self, shutdown: CancellationToken) {
-        join_all(
-            self.checkout
-                .shards
-                .clusters()
-                .map(|cluster| self.watch(cluster, &shutdown)),
-        )
-        .await;
+        self.checkout
+            .in_each_cluster(|cluster| self.watch(cluster, &shutdown))
+            .await;
     }
 
     async fn watch(&self, cluster: &Cluster, shutdown: &CancellationToken) {

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::join_all;
-use shop_db::{Cluster, DbError, Freshness};
+use shop_db::{Cluster, DbError, Freshness, Position};
 use shop_queue::Queue;
 use shop_queue::messages::{OrderConfirmed, OrderConfirmedLine};
 use shop_session::{CartLine, CartOwner, Carts};
@@ -36,16 +35,11 @@ impl Relay {
         Self { checkout, queue, carts }
     }
 
-    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'. Clusters
-    /// are looked after apart, so that one that is down holds nobody else's orders up.
+    /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'.
     pub async fn run(self, shutdown: CancellationToken) {
-        join_all(
-            self.checkout
-                .shards
-                .clusters()
-                .map(|cluster| self.watch(cluster, &shutdown)),
-        )
-        .await;
+        self.checkout
+            .in_each_cluster(|cluster| self.watch(cluster, &shutdown))
+            .await;
     }
 
     async fn watch(&self, cluster: &Cluster, shutdown: &CancellationToken) {
@@ -126,6 +120,19 @@ impl Relay {
             cluster.writing(async |mut conn| Ok(order_outbox::delete(&mut conn, event.user_id, event.order_id).await?));
         Ok(deleted.await?)
     }
+}
+
+/// Does the relay's work on one customer's cart now, for all orders that a read after `position` finds confirmed. Before
+/// the customer changes the cart: whoever puts a print into it again right after buying it must not lose that copy to a
+/// relay that comes later.
+pub async fn settle_cart(carts: &Carts, cluster: &Cluster, user_id: UserId, position: Position) -> anyhow::Result<()> {
+    let order_ids = cluster.reading(Freshness::After(position), async |mut conn| {
+        Ok(cart_jobs::of_user(&mut conn, user_id).await?)
+    });
+    for order_id in order_ids.await? {
+        empty_cart(carts, cluster, user_id, order_id).await?;
+    }
+    Ok(())
 }
 
 /// Takes an order's lines out of its user's cart, once per order however often it is done.

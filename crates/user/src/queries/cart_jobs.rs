@@ -25,6 +25,14 @@ pub async fn claim(conn: &mut PgConnection, limit: u32, life: Duration) -> sqlx:
         .collect())
 }
 
+/// Orders of a customer whose lines are still in the cart.
+pub async fn of_user(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<Vec<OrderId>> {
+    let order_ids = sqlx::query_scalar!("select order_id from cart_jobs where user_id = $1", user_id.0)
+        .fetch_all(conn)
+        .await?;
+    Ok(order_ids.into_iter().map(OrderId).collect())
+}
+
 /// The cart has been changed.
 pub async fn delete(conn: &mut PgConnection, user_id: UserId, order_id: OrderId) -> sqlx::Result<()> {
     sqlx::query!(

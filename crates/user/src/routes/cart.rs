@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -6,12 +8,17 @@ use shop_session::{Cart, CartOwner, QUANTITY_MAX, Session};
 use shop_web::extract::{Consistency, Form, Json, MaybeSession, Page, Path, SessionCookie};
 use shop_web::money::Cents;
 use shop_web::page::Html;
+use tokio::time::timeout;
 
 use super::sessions::cart_owner;
 use super::view::CartView;
-use crate::domain::Invalid;
+use crate::checkout::settle_cart;
+use crate::domain::{Invalid, UserId};
 use crate::error::{Error, Result};
 use crate::state::AppState;
+
+/// How long a change of the cart waits until what was bought has left it.
+const SETTLE_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 pub(super) struct Quantity {
@@ -143,7 +150,12 @@ async fn put(
         return Err(Error::NotFound);
     }
     let owner = match cart_owner(session) {
-        Some(owner) => owner,
+        Some(owner) => {
+            if let CartOwner::User(id) = owner {
+                settle(app, consistency, UserId(id)).await;
+            }
+            owner
+        }
         None if quantity == 0 => return Ok(Cart::default()),
         None => {
             let id = app.web.sessions.create(Session::guest()).await?;
@@ -152,6 +164,20 @@ async fn put(
         }
     };
     Ok(app.carts.set(&owner, product_id, quantity).await?)
+}
+
+/// What a customer bought a moment ago leaves the cart before it is changed. Only customers who wrote to the database
+/// lately can have bought, and a database that is away keeps nobody from their cart.
+async fn settle(app: &AppState, consistency: &Consistency, user_id: UserId) {
+    let cluster = app.cluster(user_id);
+    let Some(position) = consistency.after(cluster.name()) else {
+        return;
+    };
+    match timeout(SETTLE_WAIT, settle_cart(&app.carts, cluster, user_id, position)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "A cart is changed before it is settled"),
+        Err(_) => tracing::warn!("A cart is changed before it is settled: that took too long"),
+    }
 }
 
 async fn json(app: &AppState, consistency: &Consistency, cart: &Cart) -> Result<Response> {

@@ -167,18 +167,13 @@ pub(super) async fn submit(
         return Ok(problem.into_response());
     }
     let cart = CartView::of(&cart, &app.inventory, &consistency).await?;
-    let message = problem.detail_text().map(ToOwned::to_owned);
-    Ok((
-        problem.status(),
-        Html(CheckoutPage {
-            page,
-            cart,
-            form: &form,
-            key,
-            message,
-        }),
-    )
-        .into_response())
+    Ok(problem.on_page(|message| CheckoutPage {
+        page,
+        cart,
+        form: &form,
+        key,
+        message,
+    }))
 }
 
 pub(super) async fn create(

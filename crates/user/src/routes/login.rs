@@ -60,23 +60,12 @@ pub(super) async fn submit(
             open(&app, &session, &cookie, user).await?;
             Ok(Redirect::to(next).into_response())
         }
-        Err(error @ Error::Login(_)) => {
-            let problem = error.into_problem();
-            if problem.status().is_server_error() {
-                return Ok(problem.into_response());
-            }
-            let message = problem.detail_text().map(ToOwned::to_owned);
-            Ok((
-                problem.status(),
-                Html(LoginPage {
-                    page,
-                    next,
-                    email: &form.email,
-                    message,
-                }),
-            )
-                .into_response())
-        }
+        Err(error @ Error::Login(_)) => Ok(error.into_problem().on_page(|message| LoginPage {
+            page,
+            next,
+            email: &form.email,
+            message,
+        })),
         Err(error) => Err(error),
     }
 }

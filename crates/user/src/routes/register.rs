@@ -59,20 +59,12 @@ pub(super) async fn submit(
             open(&app, &session, &cookie, user).await?;
             Ok(Redirect::to(next).into_response())
         }
-        Err(error) => {
-            let problem = error.into_problem();
-            if problem.status().is_server_error() {
-                return Ok(problem.into_response());
-            }
-            let message = problem.detail_text().map(ToOwned::to_owned);
-            let again = RegisterPage {
-                page,
-                next,
-                email: &form.email,
-                name: &form.name,
-                message,
-            };
-            Ok((problem.status(), Html(again)).into_response())
-        }
+        Err(error) => Ok(error.into_problem().on_page(|message| RegisterPage {
+            page,
+            next,
+            email: &form.email,
+            name: &form.name,
+            message,
+        })),
     }
 }

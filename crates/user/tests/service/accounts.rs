@@ -207,6 +207,16 @@ async fn wrong_passwords_close_an_account_for_a_while() {
     }
     let refused = try_once().await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.headers()["retry-after"], "60");
+    let form = shop
+        .server
+        .client
+        .request(Method::POST, shop.server.url("/login"))
+        .header("accept", "text/html")
+        .form(&[("email", "nobody@example.org"), ("password", "a guess")]);
+    let page = form.send().await.expect("an answer");
+    assert_eq!(page.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(page.headers()["retry-after"], "60");
+    assert!(page.text().await.expect("a page").contains("Too many wrong passwords"));
     shop.close().await;
 }

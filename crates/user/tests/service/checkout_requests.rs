@@ -6,8 +6,9 @@ use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_testkit::wait_until;
+use user::checkout::Relay;
 
-use crate::shop::{DECLINED, PATIENCE, PAYS, PRICE_CENTS, Setup, Shop, new_key};
+use crate::shop::{DECLINED, PATIENCE, PAYS, PRICE_CENTS, Setup, Shop, new_key, send_until_served};
 
 #[tokio::test]
 async fn a_confirmed_order_is_in_the_history_and_its_lines_leave_the_cart() {
@@ -46,6 +47,53 @@ async fn a_confirmed_order_is_in_the_history_and_its_lines_leave_the_cart() {
     })
     .await;
     shop.assert_audit_is_clean().await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn what_is_put_into_the_cart_again_right_after_buying_it_stays() {
+    // The relay comes later than the customer.
+    let shop = Shop::open(Setup {
+        background: false,
+        ..Setup::default()
+    })
+    .await;
+    let product_id = shop.print(10).await;
+    let customer = shop.customer().await;
+    customer.put_in_cart(product_id, 1).await;
+    let key = new_key();
+    let confirmed = loop {
+        let response = send_until_served(&customer.checkout(&key, PAYS)).await;
+        if response.status() != StatusCode::ACCEPTED {
+            break response;
+        }
+    };
+    assert_eq!(confirmed.status(), StatusCode::CREATED);
+    let positions: Vec<&str> = confirmed
+        .headers()
+        .get_all("set-cookie")
+        .iter()
+        .filter_map(|cookie| cookie.to_str().ok()?.split(';').next())
+        .collect();
+    let again = customer
+        .request(Method::PUT, &format!("/api/cart/items/{product_id}"))
+        .header("cookie", positions.join("; "))
+        .json(&json!({"quantity": 1}));
+    assert_eq!(send_until_served(&again).await.status(), StatusCode::OK);
+
+    let relay = Relay::new(
+        shop.state.checkout.clone(),
+        shop.queue.clone(),
+        shop.state.carts.clone(),
+    );
+    relay.relay(shop.state.cluster(customer.user_id)).await;
+    let cart = customer.json("/api/cart").await;
+    assert_eq!(cart["lines"][0]["quantity"], 1, "{cart}");
+    let (jobs,): (i64,) = sqlx::query_as("select count(*) from cart_jobs")
+        .fetch_one(&mut shop.users_dbs[0].connect().await)
+        .await
+        .expect("a count");
+    assert_eq!(jobs, 0);
     shop.close().await;
 }
 

@@ -1,6 +1,7 @@
 //! Services and schemas of different ages.
 
 use reqwest::StatusCode;
+use shop_testkit::release::{WITH_A_LATER_MIGRATION, WITH_NEWEST_MIGRATION, WITHOUT_NEWEST_MIGRATION};
 use shop_testkit::{FreshDatabase, TestServer, wait_until};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio_util::sync::CancellationToken;
@@ -20,16 +21,6 @@ async fn start(shop: &Shop) -> TestServer {
     TestServer::serve(user::router(state, CancellationToken::new())).await
 }
 
-async fn readiness(server: &TestServer) -> (StatusCode, String) {
-    let answer = server
-        .client
-        .get(server.url("/readyz"))
-        .send()
-        .await
-        .expect("an answer");
-    (answer.status(), answer.text().await.expect("a text"))
-}
-
 #[tokio::test]
 async fn a_service_newer_than_a_schema_is_not_ready_and_says_which_until_it_is_migrated() {
     let shop = Shop::open(Setup {
@@ -38,21 +29,16 @@ async fn a_service_newer_than_a_schema_is_not_ready_and_says_which_until_it_is_m
     })
     .await;
     for (database, name) in [(&shop.users_dbs[1], "users.1"), (&shop.payments_db, "payments")] {
-        run(
-            database,
-            "create table later as select * from _sqlx_migrations order by version desc limit 1;
-             delete from _sqlx_migrations where version in (select version from later)",
-        )
-        .await;
+        run(database, WITHOUT_NEWEST_MIGRATION).await;
         let server = start(&shop).await;
         wait_until("the service is not ready", PATIENCE, async || {
-            let (status, why) = readiness(&server).await;
+            let (status, why) = server.readiness().await;
             status == StatusCode::SERVICE_UNAVAILABLE && why.contains(name)
         })
         .await;
-        run(database, "insert into _sqlx_migrations select * from later").await;
+        run(database, WITH_NEWEST_MIGRATION).await;
         wait_until("the service is ready", PATIENCE, async || {
-            readiness(&server).await.0 == StatusCode::OK
+            server.readiness().await.0 == StatusCode::OK
         })
         .await;
     }
@@ -62,10 +48,8 @@ async fn a_service_newer_than_a_schema_is_not_ready_and_says_which_until_it_is_m
 #[tokio::test]
 async fn a_service_older_than_the_schema_goes_on() {
     let shop = Shop::open(Setup::default()).await;
-    let of_a_later_release = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-                              values (9999, 'later', true, '', 0)";
-    run(&shop.users_dbs[0], of_a_later_release).await;
-    run(&shop.payments_db, of_a_later_release).await;
+    run(&shop.users_dbs[0], WITH_A_LATER_MIGRATION).await;
+    run(&shop.payments_db, WITH_A_LATER_MIGRATION).await;
     // What an expansion may do: columns that have a default or may be null, and tables.
     run(
         &shop.users_dbs[0],
@@ -84,7 +68,7 @@ async fn a_service_older_than_the_schema_goes_on() {
     let customer = shop.customer().await;
     customer.put_in_cart(product_id, 1).await;
     assert_eq!(customer.buy(&new_key(), PAYS).await.0, StatusCode::CREATED);
-    assert_eq!(readiness(&server).await.0, StatusCode::OK);
+    assert_eq!(server.readiness().await.0, StatusCode::OK);
     shop.close().await;
 }
 
@@ -103,6 +87,6 @@ async fn a_service_whose_database_is_down_is_ready() {
         hosts.iter().all(|host| !host.up)
     })
     .await;
-    assert_eq!(readiness(&server).await.0, StatusCode::OK);
+    assert_eq!(server.readiness().await.0, StatusCode::OK);
     shop.close().await;
 }

@@ -40,7 +40,7 @@ fn everything_is_read_as_patroni_and_the_wardens_write_it() {
     let read = cluster(vec![
         entry("config", r#"{"ttl":20,"pause":true}"#, 1),
         entry("leader", "postgres-1", 40),
-        entry("promotion", r#"{"node":"postgres-1","number":7}"#, 30),
+        entry("promotion", r#"{"node":"postgres-1","number":7,"timeline":8}"#, 30),
         entry(
             "sync",
             r#"{"leader":"postgres-1","quorum":1,"sync_standby":"postgres-2,postgres-3"}"#,
@@ -56,7 +56,8 @@ fn everything_is_read_as_patroni_and_the_wardens_write_it() {
         Vec::from_iter(sync.state.members()),
         ["postgres-1", "postgres-2", "postgres-3"]
     );
-    assert_eq!(read.promotion.number, 7);
+    assert_eq!((read.promotion.number, read.promotion.timeline), (7, 8));
+    assert_eq!(read.promotion_revision, 30);
     assert!(read.paused);
     assert_eq!(read.votes["postgres-2"], 40);
     assert!(read.deletions.contains("postgres-3"));

@@ -1,5 +1,6 @@
 //! Who stands behind the candidate, and whether that is enough. No network in here.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::cluster::SyncState;
@@ -25,6 +26,10 @@ pub(super) fn judge(
     if !own.in_recovery {
         return Judgement::Missing("this node is no replica".to_owned());
     }
+    // Whoever else holds the key before this node is promoted must not count it among those who stand behind him.
+    if own.receives {
+        return Judgement::Missing("this node has not left its upstream yet".to_owned());
+    }
     let Some(sync) = sync else {
         return Judgement::Safe { behind: Vec::new() };
     };
@@ -33,7 +38,7 @@ pub(super) fn judge(
     }
     let (mut behind, mut not) = (Vec::new(), Vec::new());
     for member in sync.members().into_iter().filter(|member| *member != candidate) {
-        match stands_behind(candidate, own, answers.get(member)) {
+        match stands_behind(candidate, own, member, answers.get(member)) {
             Ok(()) => behind.push(member.to_owned()),
             Err(reason) => not.push(format!("{member} {reason}")),
         }
@@ -53,7 +58,11 @@ pub(super) fn judge(
 /// A member that stands behind the candidate has acknowledged nothing that the candidate lacks, and no longer listens
 /// to the old leader. The one that `/sync` names as leader is no exception, and a running primary is none: a successor
 /// leads before it writes `/sync`.
-fn stands_behind(candidate: &str, own: &Standing, answer: Option<&Answer>) -> Result<(), String> {
+///
+/// Timelines come before positions. Whoever begins a timeline passed a fence, so a log on it has all that was
+/// acknowledged on earlier ones, while a log on an earlier one may be longer by what nobody acknowledged: recovery from
+/// a crash writes, too.
+fn stands_behind(candidate: &str, own: &Standing, name: &str, answer: Option<&Answer>) -> Result<(), String> {
     let member = match answer {
         Some(Ok(member)) => member,
         Some(Err(reason)) => return Err(format!("does not answer ({reason})")),
@@ -62,15 +71,25 @@ fn stands_behind(candidate: &str, own: &Standing, answer: Option<&Answer>) -> Re
     if !member.in_recovery {
         return Err("is a primary".to_owned());
     }
-    match member.streams_from.as_deref() {
+    // The most that the member can be on, and the least that the candidate can.
+    let (timeline, ours) = (member.log.timeline_at_most, own.log.timeline_at_least);
+    match member.receives_from.as_deref() {
         Some(host) if host == candidate => {}
-        Some(host) => return Err(format!("streams from {host}")),
-        None => return Err("streams from nobody".to_owned()),
+        Some(host) => return Err(format!("receives from {host}")),
+        // Whose log forks off from the candidate's is refused, and connects again and again.
+        None if timeline < ours && member.told_to_receive_from.as_deref() == Some(candidate) => {}
+        None => return Err("receives from nobody".to_owned()),
     }
-    if member.position > own.position {
-        return Err(format!("is ahead by {} bytes", member.position - own.position));
+    match timeline.cmp(&ours) {
+        Ordering::Less => Ok(()),
+        Ordering::Greater => Err(format!("is on timeline {timeline}, and this node on {ours}")),
+        Ordering::Equal if member.log.position > own.log.position => {
+            Err(format!("is ahead by {} bytes", member.log.position - own.log.position))
+        }
+        // A receiver that is refused says the same of itself as one that is served.
+        Ordering::Equal if !own.followers.contains(name) => Err("receives nothing from here yet".to_owned()),
+        Ordering::Equal => Ok(()),
     }
-    Ok(())
 }
 
 /// After its promotion, and until it writes `/sync`, the candidate's commits must have reached so many of the members

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::postgres::Log;
 
 const ME: &str = "postgres-2";
 
@@ -17,19 +18,33 @@ fn usual() -> SyncState {
     sync("postgres-1", &["postgres-2", "postgres-3"], 1)
 }
 
+fn log(timeline: u32, position: u64) -> Log {
+    Log {
+        position,
+        timeline_at_least: timeline,
+        timeline_at_most: timeline,
+    }
+}
+
 fn candidate() -> Standing {
     Standing {
         in_recovery: true,
-        streams_from: Some("postgres-1".to_owned()),
-        position: 1000,
+        receives: false,
+        receives_from: None,
+        told_to_receive_from: None,
+        log: log(2, 1000),
+        followers: ["postgres-1", "postgres-3"].map(str::to_owned).into(),
         synchronous_standby_names: r#"ANY 1 ("postgres-1","postgres-3")"#.to_owned(),
     }
 }
 
 fn behind_me() -> Standing {
     Standing {
-        streams_from: Some(ME.to_owned()),
-        position: 900,
+        receives: true,
+        receives_from: Some(ME.to_owned()),
+        told_to_receive_from: Some(ME.to_owned()),
+        log: log(2, 900),
+        followers: [].into(),
         synchronous_standby_names: String::new(),
         ..candidate()
     }
@@ -63,12 +78,12 @@ fn a_member_with_another_behind_it_may_be_promoted() {
 
 #[test]
 fn who_may_still_acknowledge_to_the_old_leader_does_not_stand_behind() {
-    let streams_from = |host: Option<&str>| Standing {
-        streams_from: host.map(str::to_owned),
+    let receives_from = |host: Option<&str>| Standing {
+        receives_from: host.map(str::to_owned),
         ..behind_me()
     };
     let ahead = Standing {
-        position: 1001,
+        log: log(2, 1001),
         ..behind_me()
     };
     let primary = Standing {
@@ -76,8 +91,8 @@ fn who_may_still_acknowledge_to_the_old_leader_does_not_stand_behind() {
         ..behind_me()
     };
     for (standing, reason) in [
-        (streams_from(Some("postgres-1")), "streams from postgres-1"),
-        (streams_from(None), "streams from nobody"),
+        (receives_from(Some("postgres-1")), "receives from postgres-1"),
+        (receives_from(None), "receives from nobody"),
         (ahead, "is ahead by 1 bytes"),
         (primary, "is a primary"),
     ] {
@@ -85,6 +100,61 @@ fn who_may_still_acknowledge_to_the_old_leader_does_not_stand_behind() {
         assert!(missing(&judgement).contains(reason), "{judgement:?}");
     }
     assert!(missing(&judged(&usual(), &[])).contains("postgres-3 does not answer"));
+}
+
+#[test]
+fn timelines_come_before_positions() {
+    let judged = |own: Log, member: Log| {
+        let own = Standing {
+            log: own,
+            ..candidate()
+        };
+        let member = Standing {
+            log: member,
+            ..behind_me()
+        };
+        let answers = [("postgres-3".to_owned(), Ok(member))].into();
+        judge(ME, &own, Some(&usual()), &answers)
+    };
+    // A tail that nobody acknowledged, longer than the successor's log by the recovery from its crash.
+    assert!(matches!(judged(log(2, 1000), log(1, 5000)), Judgement::Safe { .. }));
+    // Seen from the other side: a successor that went on alone.
+    assert!(missing(&judged(log(1, 5000), log(2, 1000))).contains("is on timeline 2, and this node on 1"));
+    // Of the member the most counts that it can be on, of the candidate the least.
+    let between = |position| Log {
+        position,
+        timeline_at_least: 1,
+        timeline_at_most: 2,
+    };
+    missing(&judged(log(1, 1000), between(900)));
+    missing(&judged(between(1000), log(2, 900)));
+    assert!(matches!(judged(log(2, 1000), between(900)), Judgement::Safe { .. }));
+}
+
+#[test]
+fn a_receiver_that_the_candidate_refuses_does_not_stand_behind() {
+    let own = Standing {
+        followers: ["postgres-1".to_owned()].into(),
+        ..candidate()
+    };
+    let answers = [("postgres-3".to_owned(), Ok(behind_me()))].into();
+    assert!(missing(&judge(ME, &own, Some(&usual()), &answers)).contains("receives nothing from here"));
+}
+
+#[test]
+fn one_whose_log_forks_off_need_not_be_seen_in_the_moment_in_which_it_is_connected() {
+    let behind = |told: &str, log: Log| {
+        let member = Standing {
+            receives_from: None,
+            told_to_receive_from: Some(told.to_owned()),
+            log,
+            ..behind_me()
+        };
+        judged(&usual(), &[("postgres-3", member)])
+    };
+    assert!(matches!(behind(ME, log(1, 5000)), Judgement::Safe { .. }));
+    missing(&behind("postgres-1", log(1, 5000)));
+    missing(&behind(ME, log(2, 900)));
 }
 
 #[test]
@@ -180,6 +250,16 @@ fn a_primary_is_no_candidate() {
         ..candidate()
     };
     assert!(missing(&judge(ME, &own, Some(&usual()), &BTreeMap::new())).contains("no replica"));
+}
+
+#[test]
+fn a_candidate_that_still_receives_is_not_promoted() {
+    let own = Standing {
+        receives: true,
+        ..candidate()
+    };
+    let answers = [("postgres-3".to_owned(), Ok(behind_me()))].into();
+    assert!(missing(&judge(ME, &own, Some(&usual()), &answers)).contains("not left its upstream"));
 }
 
 #[test]
