@@ -63,7 +63,7 @@ pub fn random(seed: u64) -> impl Iterator<Item = Fault> {
             targets.push(Target::One(dice.one_of(&others)));
         }
         Fault {
-            pick: dice.next(),
+            pick: dice.roll(),
             ..Fault::new(action, &targets)
         }
     })
@@ -78,7 +78,7 @@ fn ones(roles: &[Role]) -> Vec<Target> {
 pub struct Dice(pub u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -88,7 +88,7 @@ impl Dice {
 
     /// From 0 to `bound` - 1.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.roll() % bound
     }
 
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(some(7), some(7));
         assert_ne!(some(7), some(8));
         // So that a seed from somebody else's report can be replayed here.
-        assert_eq!(Dice(0).next(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(Dice(0).roll(), 0xe220_a839_7b1d_cdaf);
         let words: Vec<String> = some(7).iter().take(3).map(Fault::to_string).collect();
         let expected = [
             "cut postgres-primary + inventory",
