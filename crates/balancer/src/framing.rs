@@ -1,9 +1,9 @@
 //! Watches the raw bytes of a client's connection for requests whose length can be read in two ways.
 //!
 //! hyper resolves `Content-Length` together with `Transfer-Encoding` by the rule of RFC 9112 and drops the former, so
-//! nobody behind it can see that both were there. They are a tool of request smuggling, and are refused here. Two other
+//! nobody behind it can see that both were there. They are a tool of request smuggling, and are refused here. Three other
 //! duties fall off: a request head that doesn't end in time ends the connection, and so does a client that hardly takes
-//! what it is sent.
+//! what it is sent; and a client that is still sending when it was answered gets the answer.
 
 use std::cell::Cell;
 use std::io;
@@ -21,6 +21,13 @@ use crate::patience::Patience;
 /// Longest start of a line that is kept when a head arrives in pieces: a name and a length fit easily.
 const LINE_BYTES_KEPT: usize = 96;
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// After the last answer the connection stays half open for so long, or until the client has closed its side. A socket
+/// that is closed with bytes unread resets the connection, and the client, still sending what was refused as too large,
+/// would lose the answer (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// Nobody is listened to for more than this meanwhile.
+const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Follows the framing of requests on one connection, byte by byte, without understanding more than it must.
 #[derive(Debug)]
@@ -157,6 +164,8 @@ pub(crate) struct WatchedStream {
     is_ambiguous: Rc<Cell<bool>>,
     head_deadline: Option<Pin<Box<Sleep>>>,
     patience: Patience,
+    linger: Option<Pin<Box<Sleep>>>,
+    lingered_bytes: usize,
 }
 
 impl WatchedStream {
@@ -172,6 +181,8 @@ impl WatchedStream {
                 is_ambiguous: is_ambiguous.clone(),
                 head_deadline: None,
                 patience: Patience::new(stall_max),
+                linger: None,
+                lingered_bytes: 0,
             },
             is_ambiguous,
         )
@@ -180,6 +191,25 @@ impl WatchedStream {
     /// The first request has to come soon, too: a connection that asks nothing is in the way of others.
     pub(crate) fn expect_request(&mut self) {
         self.head_deadline = Some(Box::pin(tokio::time::sleep(HEAD_DEADLINE)));
+    }
+
+    /// Reads what nobody wants, until the client is done or its time is over.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut unwanted = [0; 8 * 1024];
+        while self.lingered_bytes < LINGER_BYTES_MAX {
+            let mut buffer = ReadBuf::new(&mut unwanted);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.lingered_bytes += buffer.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    return match &mut self.linger {
+                        Some(linger) => linger.as_mut().poll(cx),
+                        None => Poll::Ready(()),
+                    };
+                }
+            }
+        }
+        Poll::Ready(())
     }
 
     fn after_read(&mut self, bytes: &[u8]) {
@@ -237,7 +267,12 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        this.poll_discard(cx).map(Ok)
     }
 }
 
@@ -271,6 +306,35 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= STALL_MAX);
+    }
+
+    #[tokio::test]
+    async fn who_is_still_sending_gets_the_answer() {
+        let (mut watched, mut client) = connection().await;
+        let serving = async {
+            let mut start = [0; 100];
+            watched.read_exact(&mut start).await.expect("the start of a request");
+            watched.write_all(b"too large").await.expect("sent");
+            watched.shutdown().await.expect("closed");
+            drop(watched);
+        };
+        let sending = async {
+            client.write_all(&vec![0; 3 << 20]).await.expect("all of it is taken");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("an answer");
+            drop(client);
+            answer
+        };
+        let ((), answer) = tokio::join!(serving, sending);
+        assert_eq!(answer, "too large");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_closes_is_not_waited_for() {
+        let (mut watched, _client) = connection().await;
+        let began = tokio::time::Instant::now();
+        watched.shutdown().await.expect("closed");
+        assert!(began.elapsed() >= LINGER);
     }
 
     #[tokio::test(start_paused = true)]
