@@ -12,8 +12,10 @@ mod publish;
 mod topology;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use config::{QueueArgs, QueueOptions};
@@ -26,6 +28,10 @@ use topology::Names;
 
 /// Publishes that may wait for their confirmation at once.
 const PUBLISHES_MAX: usize = 256;
+
+/// For so long a test's queues are tried to be removed, with a pause between two tries.
+const DELETE_DEADLINE: Duration = Duration::from_secs(60);
+const DELETE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A handle to the broker, whichever of its nodes that is at the moment. Cheap to clone; the connection is closed with
 /// the last clone.
@@ -87,8 +93,19 @@ impl Queue {
         Ok(depth)
     }
 
-    /// Removes the exchanges and queues, for tests that made theirs under a prefix.
+    /// Removes the exchanges and queues, for tests that made theirs under a prefix. A busy broker may answer with an internal
+    /// error and close the connection, which then comes back: it is tried again, for a minute.
     pub async fn delete_topology(&self) -> Result<(), QueueError> {
+        let deadline = Instant::now() + DELETE_DEADLINE;
+        loop {
+            match self.try_delete_topology().await {
+                Err(_) if Instant::now() < deadline => sleep(DELETE_PAUSE).await,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn try_delete_topology(&self) -> Result<(), QueueError> {
         let link = self.link.borrow().clone().ok_or(QueueError::Disconnected)?;
         let channel = link.channel().await.map_err(QueueError::Broker)?;
         topology::delete(&channel, &self.names)
