@@ -221,9 +221,9 @@ async fn break_and_mend(scene: &mut Scene, fault: Fault, number: usize) -> Resul
     Ok(Some(back_after))
 }
 
-/// Waits until Patroni no longer counts on a dead replica.
+/// Waits until Patroni no longer counts on a dead node.
 pub async fn wait_until_not_counted(tier: &Tier, dead: Node) -> Result<()> {
-    crate::wait_until("the dead replica no longer counts", super::scene::DEADLINE, || async {
+    crate::wait_until("the dead node no longer counts", super::scene::DEADLINE, || async {
         let members = tier.sync_members().await.map_err(|error| format!("{error:#}"))?;
         if members.iter().any(|name| name == dead.name) {
             Err(format!("/sync names {members:?}"))

@@ -14,6 +14,8 @@ async fn a_second_primary_may_die_before_the_first_is_back() -> Result<()> {
     scene
         .wait_for_writes("by the second primary", |node| node == second)
         .await?;
+    // Before that, one of the two dead has to be back: `/sync` says that the third alone might lack something.
+    wait_until_not_counted(&scene.tier, first).await?;
     scene.tier.kill(second).await?;
     scene
         .wait_for_writes("by the third", |node| node != first && node != second)
