@@ -14,7 +14,13 @@ impl Tier {
     /// The node that leads etcd.
     pub async fn etcd_leader(&self) -> Result<Node> {
         for node in ETCD {
-            let command = ["etcdctl", "--command-timeout=2s", "endpoint", "status", "--write-out=json"];
+            let command = [
+                "etcdctl",
+                "--command-timeout=2s",
+                "endpoint",
+                "status",
+                "--write-out=json",
+            ];
             let Ok(answer) = self.as_root(node, &command).await else {
                 continue;
             };
