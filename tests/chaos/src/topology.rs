@@ -17,7 +17,7 @@ use crate::{
 const ANSWER_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Members of each replicated tier.
-const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 3;
 
 /// The queue that the shop publishes to; the one of its dead letters is nearly always empty.
 const QUEUE: &str = "photo.process";
@@ -74,7 +74,7 @@ impl Topology {
     }
 
     /// The service that leads the tier of a role.
-    async fn leader(&self, role: Role) -> Result<String> {
+    pub async fn leader(&self, role: Role) -> Result<String> {
         match role.tier() {
             "postgres" => self.stack.postgres_primary().await,
             "etcd" => self.etcd_leader().await,
@@ -129,7 +129,8 @@ impl Topology {
         Ok(name)
     }
 
-    async fn queues(&self) -> Result<Vec<Queue>> {
+    /// All queues; there is at least one.
+    pub async fn queues(&self) -> Result<Vec<Queue>> {
         let command = [
             "rabbitmqctl",
             "--quiet",
@@ -255,12 +256,12 @@ impl Topology {
 
 /// A quorum queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Queue {
-    name: String,
+pub struct Queue {
+    pub name: String,
     /// The service whose node leads it.
-    leader: String,
-    /// Members that are there.
-    online: usize,
+    pub leader: String,
+    /// Brokers that have it and are there.
+    pub online: usize,
 }
 
 fn parse_queues(listing: &str) -> Result<Vec<Queue>> {
