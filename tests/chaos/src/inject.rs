@@ -8,23 +8,52 @@ use serde_json::Value;
 
 use crate::{
     fault::Action,
-    stack::{Container, docker},
+    fill::Fill,
+    slow::Link,
+    stack::{Container, Stack, docker},
     topology::label,
 };
 
 /// What has been done and not undone yet. It is written down before anything is done, so that an interruption at any
 /// moment leaves nothing behind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Damage {
+    stack: Stack,
     done: Mutex<Vec<Wound>>,
+}
+
+/// Why a thing was not done.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It can't be done here: that says nothing about the shop.
+    Skipped(String),
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Wound {
-    action: Action,
     container: Container,
     /// As they were before.
     networks: Vec<Attachment>,
+    means: Means,
+}
+
+/// By what it is done.
+#[derive(Clone, Debug)]
+enum Means {
+    Kill,
+    Stop,
+    Pause,
+    Cut,
+    Slow(Link),
+    /// Of memory or of a disk.
+    Fill(Fill),
 }
 
 /// A container on a network.
@@ -37,21 +66,38 @@ struct Attachment {
 }
 
 impl Damage {
-    /// Does one thing to all of these at once.
-    pub async fn inflict(&self, action: Action, containers: &[Container]) -> Result<()> {
+    pub fn new(stack: Stack) -> Self {
+        Self {
+            stack,
+            done: Mutex::default(),
+        }
+    }
+
+    /// Does one thing to all of these at once, or to none of them if it can't be done to one. What was begun before that
+    /// was known still has to be healed. Says what there is to say about each.
+    pub async fn inflict(&self, action: Action, containers: &[Container]) -> Result<Vec<String>, Refusal> {
+        let mut wounds = Vec::with_capacity(containers.len());
         for container in containers {
-            let networks = attachments(container).await?;
-            self.done().push(Wound {
-                action,
+            wounds.push(Wound {
                 container: container.clone(),
-                networks,
+                networks: attachments(container).await?,
+                means: Means::of(action, container, &self.stack).await?,
             });
         }
-        let wounds: Vec<Wound> = self.done().clone();
-        let acts = wounds
-            .iter()
-            .filter(|wound| containers.iter().any(|container| container.id == wound.container.id));
-        join_all(acts.map(Wound::inflict)).await.into_iter().collect()
+        self.done().extend(wounds.iter().cloned());
+        let (mut remarks, mut refusals) = (Vec::new(), Vec::new());
+        for outcome in join_all(wounds.iter().map(Wound::inflict)).await {
+            match outcome {
+                Ok(remark) => remarks.extend(remark),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        // What went wrong says more than what can't be done here.
+        refusals.sort_by_key(|refusal| matches!(refusal, Refusal::Skipped(_)));
+        match refusals.into_iter().next() {
+            Some(refusal) => Err(refusal),
+            None => Ok(remarks),
+        }
     }
 
     /// Undoes all that was done, and may be called again and again until [`Damage::forget`].
@@ -78,36 +124,60 @@ impl Damage {
     }
 }
 
+impl Means {
+    /// Finds what is needed, and changes nothing.
+    async fn of(action: Action, container: &Container, stack: &Stack) -> Result<Self, Refusal> {
+        Ok(match action {
+            Action::Kill => Self::Kill,
+            Action::Stop => Self::Stop,
+            Action::Pause => Self::Pause,
+            Action::Cut => Self::Cut,
+            Action::Slow => Self::Slow(Link::of(container, stack).await?),
+            Action::Memory => Self::Fill(Fill::of_memory(container).await?),
+            Action::DiskFull => Self::Fill(Fill::of_disk(container).await?),
+        })
+    }
+}
+
 impl Wound {
-    async fn inflict(&self) -> Result<()> {
+    async fn inflict(&self) -> Result<Option<String>, Refusal> {
         let id = self.container.id.as_str();
-        match self.action {
-            Action::Kill => docker(&["kill", id]).await.map(drop),
-            Action::Stop => docker(&["stop", id]).await.map(drop),
-            Action::Pause => docker(&["pause", id]).await.map(drop),
-            Action::Cut => {
+        match &self.means {
+            Means::Kill => docker(&["kill", id]).await?,
+            Means::Stop => docker(&["stop", id]).await?,
+            Means::Pause => docker(&["pause", id]).await?,
+            Means::Cut => {
                 let cuts = self
                     .networks
                     .iter()
                     .map(async |on| docker(&["network", "disconnect", &on.network, id]).await);
-                join_all(cuts).await.into_iter().collect::<Result<Vec<_>>>().map(drop)
+                join_all(cuts).await.into_iter().collect::<Result<String>>()?
             }
-        }
+            Means::Slow(link) => return link.slow_down().await.map(Some),
+            Means::Fill(fill) => return fill.grow().await.map(Some),
+        };
+        Ok(None)
     }
 
     /// Leads from whatever became of the container to what it was, and does nothing where it is that already.
     async fn heal(&self) -> Result<()> {
         let id = self.container.id.as_str();
+        let state = async || docker(&["inspect", "--format", "{{.State.Status}}", id]).await;
+        match &self.means {
+            // What is not running any more may need it to start.
+            Means::Fill(fill) => fill.remove().await?,
+            Means::Slow(link) => link.mend(state().await?.trim() == "running").await?,
+            Means::Kill | Means::Stop | Means::Pause | Means::Cut => {}
+        }
         let attached = attachments(&self.container).await?;
         for on in &self.networks {
             if attached.iter().all(|now| now.network != on.network) {
                 on.connect(id).await?;
             }
         }
-        let state = docker(&["inspect", "--format", "{{.State.Status}}", id]).await?;
-        match state.trim() {
+        match state().await?.trim() {
             "paused" => docker(&["unpause", id]).await.map(drop),
-            "running" if self.action == Action::Cut && lost_its_hosts(id).await => {
+            "running" if matches!(self.means, Means::Cut) && lost_its_hosts(id).await => {
                 docker(&["restart", id]).await.map(drop)
             }
             "running" | "restarting" => Ok(()),

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
-use chaos::{report, run, settings::Settings, timeline};
+use chaos::{report, run, screen::Screen, settings::Settings, timeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +23,15 @@ async fn main() -> Result<ExitCode> {
         }
     };
     let interrupted = interruption()?;
-    let outcome = match run::run(&settings, &interrupted).await {
+    let outcome = match run::run(&settings, Screen::default(), &interrupted).await {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("error: {error:#}");
-            return Ok(ExitCode::FAILURE);
+            return Ok(if interrupted.is_cancelled() {
+                ExitCode::from(EXIT_INTERRUPTED)
+            } else {
+                ExitCode::FAILURE
+            });
         }
     };
     let table = report::table(&outcome.rows, &outcome.summary);
