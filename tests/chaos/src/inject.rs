@@ -1,6 +1,9 @@
 //! Doing it, and undoing it.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use anyhow::{Context, Result};
 use futures::future::join_all;
@@ -42,6 +45,9 @@ struct Wound {
     /// As they were before.
     networks: Vec<Attachment>,
     means: Means,
+    /// Whether Docker has said that it is done. Where it has not, because somebody interrupted us or it failed, it may still be
+    /// about to happen: a stop takes as long as the process needs to end.
+    is_done: Arc<AtomicBool>,
 }
 
 /// By what it is done.
@@ -82,6 +88,7 @@ impl Damage {
                 container: container.clone(),
                 networks: attachments(container).await?,
                 means: Means::of(action, container, &self.stack).await?,
+                is_done: Arc::default(),
             });
         }
         self.done().extend(wounds.iter().cloned());
@@ -108,6 +115,11 @@ impl Damage {
             healed.with_context(|| format!("healing {}", label(&wound.container)))
         });
         join_all(healing).await.into_iter().collect()
+    }
+
+    /// Who was hurt and is not known to be well again.
+    pub fn victims(&self) -> Vec<Container> {
+        self.done().iter().map(|wound| wound.container.clone()).collect()
     }
 
     /// The stack is whole: nothing has to be undone any more.
@@ -141,28 +153,47 @@ impl Means {
 
 impl Wound {
     async fn inflict(&self) -> Result<Option<String>, Refusal> {
+        let remark = match &self.means {
+            Means::Slow(link) => Some(link.slow_down().await?),
+            Means::Fill(fill) => Some(fill.grow().await?),
+            Means::Kill | Means::Stop | Means::Pause | Means::Cut => {
+                self.act().await?;
+                None
+            }
+        };
+        self.is_done.store(true, Relaxed);
+        Ok(remark)
+    }
+
+    /// Has Docker do it, where one command does.
+    async fn act(&self) -> Result<()> {
         let id = self.container.id.as_str();
         match &self.means {
-            Means::Kill => docker(&["kill", id]).await?,
-            Means::Stop => docker(&["stop", id]).await?,
-            Means::Pause => docker(&["pause", id]).await?,
+            Means::Kill => docker(&["kill", id]).await.map(drop),
+            Means::Stop => docker(&["stop", id]).await.map(drop),
+            Means::Pause => docker(&["pause", id]).await.map(drop),
             Means::Cut => {
                 let cuts = self
                     .networks
                     .iter()
                     .map(async |on| docker(&["network", "disconnect", &on.network, id]).await);
-                join_all(cuts).await.into_iter().collect::<Result<String>>()?
+                join_all(cuts).await.into_iter().collect::<Result<Vec<_>>>().map(drop)
             }
-            Means::Slow(link) => return link.slow_down().await.map(Some),
-            Means::Fill(fill) => return fill.grow().await.map(Some),
-        };
-        Ok(None)
+            // Undoing these begins by ending whoever may still be at it.
+            Means::Slow(_) | Means::Fill(_) => Ok(()),
+        }
     }
 
     /// Leads from whatever became of the container to what it was, and does nothing where it is that already.
     async fn heal(&self) -> Result<()> {
         let id = self.container.id.as_str();
         let state = async || docker(&["inspect", "--format", "{{.State.Status}}", id]).await;
+        if !self.is_done.load(Relaxed) {
+            // What may yet happen is done to its end first, so that it doesn't happen after it was undone. Where it has
+            // happened already, Docker refuses.
+            let _ = self.act().await;
+            self.is_done.store(true, Relaxed);
+        }
         match &self.means {
             // What is not running any more may need it to start.
             Means::Fill(fill) => fill.remove().await?,

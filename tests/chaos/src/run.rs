@@ -100,7 +100,7 @@ pub async fn run(settings: &Settings, screen: Screen, interrupted: &Cancellation
     };
     if !run.damage.is_empty() {
         board.say("Making the stack whole again");
-        if let Err(error) = run.make_whole(&[], WHOLE_DEADLINE).await {
+        if let Err(error) = run.make_whole(&run.damage.victims(), WHOLE_DEADLINE).await {
             let left = format!("the stack was left broken ({error:#}): make heal");
             cut_short = Some(cut_short.map_or(left.clone(), |why| format!("{why}; {left}")));
         }

@@ -50,6 +50,7 @@ impl Link {
     /// Makes it slow. Says by how much, as far as this kernel goes.
     pub async fn slow_down(&self) -> Result<String, Refusal> {
         let (name, label) = (self.name(), format!("{LABEL}={}", self.project));
+        self.end().await?;
         let started = self
             .beside(&["--detach", "--name", &name, "--label", &label], "slow")
             .await;
@@ -78,17 +79,22 @@ impl Link {
     /// Leaves nothing behind, whatever there was. `is_running` is of the container whose link this is: where it is not, its
     /// network is gone and all of this with it.
     pub async fn mend(&self, is_running: bool) -> Result<()> {
+        self.end().await?;
+        if is_running {
+            let mended = self.beside(&["--rm"], "mend").await;
+            mended.context("the link is still slow")?;
+        }
+        Ok(())
+    }
+
+    /// Ends whoever keeps the link slow: told to end it undoes that, if it can.
+    async fn end(&self) -> Result<()> {
         let name = self.name();
-        // Told to end it undoes what it did; the second one below only makes sure.
         for command in [&["stop", "-t", "5", &name][..], &["rm", "--force", &name]] {
             match docker(command).await {
                 Err(error) if !error.to_string().contains("No such container") => return Err(error),
                 _ => {}
             }
-        }
-        if is_running {
-            let mended = self.beside(&["--rm"], "mend").await;
-            mended.context("the link is still slow")?;
         }
         Ok(())
     }
