@@ -9,7 +9,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -191,8 +191,11 @@ impl Fill {
         }
     }
 
-    async fn exec(&self, command: &[&str]) -> Result<String> {
-        docker(&self.arguments(command)).await
+    async fn exec(&self, command: &[&str]) -> Result<()> {
+        let output = docker_output(&self.arguments(command)).await?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {}", command[0], complaint.trim());
+        Ok(())
     }
 
     fn arguments<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
