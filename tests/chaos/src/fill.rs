@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::{
     inject::Refusal,
@@ -26,6 +27,7 @@ const BYTES_MAX: u64 = 2 << 30;
 const BEYOND_LIMIT: u64 = 64 * MIB;
 /// The engine tells of an event a moment after it.
 const EVENT_DEADLINE: Duration = Duration::from_secs(3);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a file is to grow against.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -118,34 +120,33 @@ impl Fill {
         match self.bound {
             Bound::Disk { bytes } if ended == "no space was left" => Ok(format!("{} MiB full", bytes / MIB)),
             Bound::Disk { .. } => Err(Refusal::Failed(anyhow!("filling the disk: {ended}"))),
-            Bound::Memory { limit_bytes } => match self.ended_for_memory(since).await? {
-                0 => Err(Refusal::Skipped(format!(
-                    "the kernel ended nobody at the limit of {} MiB: {ended}",
-                    limit_bytes / MIB
-                ))),
-                1 => Ok(format!("ended by the kernel at {} MiB", limit_bytes / MIB)),
-                times => Ok(format!(
-                    "{times} times somebody ended by the kernel at {} MiB",
-                    limit_bytes / MIB
-                )),
-            },
+            Bound::Memory { limit_bytes } if self.hit_the_limit(since).await? => Ok(format!(
+                "the kernel ended whoever had most at {} MiB",
+                limit_bytes / MIB
+            )),
+            Bound::Memory { limit_bytes } => Err(Refusal::Skipped(format!(
+                "the kernel ended nobody at the limit of {} MiB: {ended}",
+                limit_bytes / MIB
+            ))),
         }
     }
 
-    /// How often the kernel has ended somebody in the container. (The engine's own mark of it, `OOMKilled`, is gone with the
-    /// next start, which comes at once.)
-    async fn ended_for_memory(&self, since: SystemTime) -> Result<usize> {
+    /// Whether the kernel has ended somebody in the container for its memory. (The engine's own mark of it, `OOMKilled`, is
+    /// gone with the next start, which comes at once.)
+    async fn hit_the_limit(&self, since: SystemTime) -> Result<bool> {
         let container = format!("container={}", self.container);
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let from = format!("{:.3}", seconds(since));
-        let mut times = 0;
-        while times == 0 && since.elapsed().unwrap_or_default() < EVENT_DEADLINE {
+        while since.elapsed().unwrap_or_default() < EVENT_DEADLINE {
             let until = format!("{:.3}", seconds(SystemTime::now()));
             let words = ["events", "--since", &from, "--until", &until, "--filter", &container];
             let events = [&words[..], &["--filter", "event=oom", "--format", "{{.Action}}"]].concat();
-            times = docker(&events).await?.lines().count();
+            if !docker(&events).await?.is_empty() {
+                return Ok(true);
+            }
+            sleep(LOOK_INTERVAL).await;
         }
-        Ok(times)
+        Ok(false)
     }
 
     /// Leaves nothing behind, whatever there was.
