@@ -10,12 +10,12 @@ links() { ip -o link show | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | grep -vx lo;
 slow_down() {
   if tc qdisc add dev "$1" root handle 1: netem $delay 2>/dev/null; then
     if tc qdisc add dev "$1" parent 1:1 handle 10: tbf $rate 2>/dev/null; then
-      echo "$delay, $rate"
+      echo "1 Mbit/s, 100 ms, 1 % lost"
     else
-      echo "$delay; this kernel has no tbf"
+      echo "100 ms, 1 % lost; this kernel has no tbf"
     fi
   elif why=$(tc qdisc add dev "$1" root handle 1: tbf $rate 2>&1); then
-    echo "$rate; this kernel has no netem"
+    echo "1 Mbit/s; this kernel has no netem"
   else
     echo "neither netem nor tbf can be had here: $why" >&2
     return 1
