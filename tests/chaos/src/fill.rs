@@ -120,10 +120,9 @@ impl Fill {
         match self.bound {
             Bound::Disk { bytes } if ended == "no space was left" => Ok(format!("{} MiB full", bytes / MIB)),
             Bound::Disk { .. } => Err(Refusal::Failed(anyhow!("filling the disk: {ended}"))),
-            Bound::Memory { limit_bytes } if self.hit_the_limit(since).await? => Ok(format!(
-                "the kernel ended whoever had most at {} MiB",
-                limit_bytes / MIB
-            )),
+            Bound::Memory { limit_bytes } if self.hit_the_limit(since).await? => {
+                Ok(format!("ended by the kernel at {} MiB", limit_bytes / MIB))
+            }
             Bound::Memory { limit_bytes } => Err(Refusal::Skipped(format!(
                 "the kernel ended nobody at the limit of {} MiB: {ended}",
                 limit_bytes / MIB

@@ -87,7 +87,7 @@ impl Row {
         offences
     }
 
-    /// What customers noticed beyond what section 8 of the design promises of a single kill or stop.
+    /// What customers noticed beyond what section 8 of the design promises of a single one that dies.
     pub fn beyond_promise(&self) -> Vec<String> {
         let Some(promise) = promise(&self.fault) else {
             return Vec::new();
@@ -124,12 +124,16 @@ fn promise(fault: &Fault) -> Option<Promise> {
     let [Target::One(role)] = fault.targets.as_slice() else {
         return None;
     };
-    if !matches!(fault.action, Action::Kill | Action::Stop) || fault.times > 1 || *role == Role::Gateway {
+    // At the limit of its memory a process is killed, too.
+    if !matches!(fault.action, Action::Kill | Action::Stop | Action::Memory)
+        || fault.times > 1
+        || *role == Role::Gateway
+    {
         return None;
     }
     Some(Promise {
         writes_wait: matches!(role, Role::PostgresPrimary | Role::SessionsPrimary),
-        in_flight_may_fail: matches!(role, Role::Balancer | Role::Edge) && fault.action == Action::Kill,
+        in_flight_may_fail: matches!(role, Role::Balancer | Role::Edge) && fault.action != Action::Stop,
     })
 }
 

@@ -26,16 +26,16 @@ const QUEUE: &str = "photo.process";
 #[derive(Clone, Debug)]
 pub struct Topology {
     pub stack: Stack,
-    /// Every container that runs, with the command that tells its health.
+    /// Every container that should run, with the command that tells its health.
     expected: Vec<(Container, Vec<String>)>,
 }
 
 impl Topology {
-    /// Takes the running stack for what it should be.
+    /// Takes the containers that are there for those that should run.
     pub async fn of(stack: Stack) -> Result<Self> {
-        let containers = running(&stack).await?;
+        let containers = stack.containers().await?;
         ensure!(
-            !containers.is_empty(),
+            containers.iter().any(|container| container.state == "running"),
             "no stack called {} is running: make up",
             stack.project
         );
@@ -45,7 +45,7 @@ impl Topology {
             let check: Value = serde_json::from_str(&asked).with_context(|| asked.clone())?;
             let words = check["Test"].as_array().map(Vec::as_slice).unwrap_or_default();
             let words: Vec<String> = words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
-            // What has no check of its own (a one-shot that is still at work) is not missed when it ends.
+            // What has no check of its own is a one-shot, and is not missed when it has ended.
             if let [kind, command @ ..] = words.as_slice()
                 && kind == "CMD"
             {
