@@ -1,5 +1,6 @@
 // What a run leaves behind: k6.json with all its figures, counts.env for the shell, and a few lines to read.
 
+import { ordersUnknown } from './orders.js';
 import { NAMES, STATUSES } from './requests.js';
 import { settings } from './settings.js';
 import { ALWAYS_MET, byStage, loadBegan, loadSeconds, overTime, percentiles, TIERS } from './windows.js';
@@ -12,8 +13,13 @@ export function handleSummary(data) {
   const figures = figuresOf(data.metrics, data.state.testRunDurationMs / 1000);
   const files = { stdout: `${lines(figures).join('\n')}\n` };
   if (settings.resultsDir) {
-    const counts = ['orders_confirmed', 'orders_unknown'].map((name) => `${name}=${figures.counters[name] || 0}`);
-    files[`${settings.resultsDir}/counts.env`] = `requests=${figures.requests}\n${counts.join('\n')}\n`;
+    const counts = {
+      requests: figures.requests,
+      orders_confirmed: figures.counters.orders_confirmed || 0,
+      orders_unknown: ordersUnknown(figures.counters),
+    };
+    const assignments = Object.entries(counts).map(([name, count]) => `${name}=${count}\n`);
+    files[`${settings.resultsDir}/counts.env`] = assignments.join('');
     files[`${settings.resultsDir}/k6.json`] = `${JSON.stringify(figures, null, 1)}\n`;
   }
   return files;

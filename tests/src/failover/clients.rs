@@ -206,7 +206,8 @@ impl Clients {
 }
 
 /// Waits until `shop-db` has heard of all hosts: what fails before that is not due to any fault.
-async fn wait_until_known(cluster: &Cluster) -> Result<()> {
+/// Waits until all hosts of a cluster are up and have said how far they are.
+pub async fn wait_until_known(cluster: &Cluster) -> Result<()> {
     poll_until("shop-db knows all hosts", KNOWN_DEADLINE, READ_PAUSE, || {
         let status = cluster.status();
         let known = status.iter().all(|host| host.up && host.position.is_some());

@@ -21,6 +21,23 @@ async fn databases_cannot_be_reached_from_the_balancer_or_the_edge() -> Result<(
 }
 
 #[tokio::test]
+async fn etcd_answers_nobody_but_those_who_keep_their_lease_there() -> Result<()> {
+    let stack = Stack::from_env()?;
+    let asks = async |from: &str| {
+        let container = stack.one_of(from).await?;
+        let connect = "timeout 3 bash -c 'exec 3<>/dev/tcp/etcd-1/2379' 2>/dev/null && echo reached || echo refused";
+        system_tests::stack::docker(&["exec", &container.id, "sh", "-c", connect]).await
+    };
+    for host in ["postgres-1", "etcd-2"] {
+        ensure!(asks(host).await?.trim() == "reached", "{host} does not reach etcd");
+    }
+    for stranger in ["sessions-1", "cache", "rabbitmq-1", "inventory", "user"] {
+        ensure!(asks(stranger).await?.trim() == "refused", "{stranger} reaches etcd");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn only_the_gateway_publishes_a_port_to_the_outside() -> Result<()> {
     let stack = Stack::from_env()?;
     for container in stack.containers().await? {
