@@ -4,6 +4,7 @@
 
 default_project=zillion
 default_subnet=10.213
+compose_files_bounded=docker-compose.yml:deploy/chaos/bounded-disks.yml
 
 load_settings() {
   if [ -z "${COMPOSE_PROJECT_NAME:-}" ]; then COMPOSE_PROJECT_NAME=$default_project; fi
@@ -18,8 +19,25 @@ load_settings() {
   local existing
   existing=$(docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "${COMPOSE_PROJECT_NAME}_data" 2>/dev/null | cut -d. -f1,2) || true
   if [ -n "$existing" ]; then export ZILLION_SUBNET=$existing; fi
+  # So it keeps the disks that it was started with.
+  if project_has_bounded_disks; then BOUNDED_DISKS=1; fi
+  if [ "${BOUNDED_DISKS:-0}" != 0 ]; then
+    export BOUNDED_DISKS=1 COMPOSE_FILE=$compose_files_bounded
+  else
+    unset BOUNDED_DISKS
+  fi
   : "${SHOP_PORT:=8080}" "${EDGE_PORT:=8081}"
   export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT
+}
+
+project_has_bounded_disks() {
+  [ -n "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter label=com.docker.compose.service=bounded-disks 2>/dev/null)" ]
+}
+
+# A running stack would find its databases empty, and everything that is kept beside them not.
+require_same_disks() {
+  if [ -z "${BOUNDED_DISKS:-}" ] || [ -z "$(project_containers)" ] || project_has_bounded_disks; then return 0; fi
+  fail "this stack was started without bounded disks" "Stop it first (make down): its data stays, and is there again without BOUNDED_DISKS."
 }
 
 save_settings() {
@@ -41,6 +59,7 @@ is_one_shot() { case "$1" in secrets | objects-setup | migrate | seed) true ;; *
 networks_of() {
   case "$1" in
     gateway) echo public ;;
+    bounded-disks) ;;
     balancer | edge) echo web ;;
     inventory | user | photo-worker) echo web data ;;
     *) echo data ;;

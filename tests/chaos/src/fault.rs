@@ -15,10 +15,26 @@ pub enum Action {
     Pause,
     /// It is taken off all its networks.
     Cut,
+    /// What it sends goes out slowly, late, and not all of it.
+    Slow,
+    /// Its memory fills up to the limit, and the kernel ends whoever has most of it.
+    Memory,
+    /// The disk with its data is full.
+    DiskFull,
 }
 
 impl Action {
-    pub const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::Pause, Self::Cut];
+    pub const ALL: [Self; 7] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Pause,
+        Self::Cut,
+        Self::Slow,
+        Self::Memory,
+        Self::DiskFull,
+    ];
+    /// Those that can be done to every container.
+    pub const ANYWHERE: [Self; 4] = [Self::Kill, Self::Stop, Self::Pause, Self::Cut];
 
     pub fn key(self) -> &'static str {
         match self {
@@ -26,7 +42,46 @@ impl Action {
             Self::Stop => "stop",
             Self::Pause => "pause",
             Self::Cut => "cut",
+            Self::Slow => "slow",
+            Self::Memory => "memory",
+            Self::DiskFull => "disk-full",
         }
+    }
+
+    /// Whether it says something about the shop that the others don't. Whoever names both action and target decides
+    /// that alone.
+    pub fn suits(self, target: Target) -> bool {
+        let Target::One(role) = target else {
+            return Self::ANYWHERE.contains(&self);
+        };
+        match self {
+            Self::Kill | Self::Stop | Self::Pause | Self::Cut => true,
+            Self::Slow => matches!(
+                role,
+                Role::Balancer
+                    | Role::Inventory
+                    | Role::User
+                    | Role::PostgresPrimary
+                    | Role::PostgresReplica
+                    | Role::SessionsPrimary
+                    | Role::QueueLeader
+                    | Role::Objects
+            ),
+            // Where one process is all there is; a database's many are ended one by one, until it is as if killed.
+            Self::Memory => matches!(
+                role,
+                Role::Balancer | Role::Edge | Role::Inventory | Role::User | Role::PhotoWorker | Role::Cache
+            ),
+            Self::DiskFull => matches!(
+                role,
+                Role::PostgresPrimary | Role::SessionsPrimary | Role::QueueLeader | Role::Objects
+            ),
+        }
+    }
+
+    /// Whether it lasts for a time that we choose, and not until customers are served again.
+    pub fn is_timed(self) -> bool {
+        matches!(self, Self::Pause | Self::Cut | Self::Slow | Self::DiskFull)
     }
 }
 
@@ -253,6 +308,18 @@ mod tests {
     fn no_action_named_means_all() {
         assert_eq!(parse_actions("").unwrap(), Action::ALL);
         assert_eq!(parse_actions("kill, cut").unwrap(), [Action::Kill, Action::Cut]);
-        assert!(parse_actions("kil").unwrap_err().to_string().contains("pause"));
+        assert!(parse_actions("kil").unwrap_err().to_string().contains("disk-full"));
+    }
+
+    #[test]
+    fn every_action_suits_somebody_and_what_hurts_a_whole_tier_is_plain() {
+        for action in Action::ALL {
+            assert!(
+                Role::ALL.into_iter().any(|role| action.suits(Target::One(role))),
+                "{action:?}"
+            );
+            let is_plain = Action::ANYWHERE.contains(&action);
+            assert_eq!(action.suits(Target::Every("user")), is_plain, "{action:?}");
+        }
     }
 }

@@ -10,16 +10,19 @@
 
 pub mod customer;
 pub mod fault;
+pub mod fill;
 pub mod inject;
 pub mod ledger;
 pub mod load;
 pub mod lookup;
+pub mod marks;
 pub mod plan;
 pub mod pulse;
 pub mod report;
 pub mod run;
 pub mod screen;
 pub mod settings;
+pub mod slow;
 pub mod stack;
 pub mod timeline;
 pub mod topology;

@@ -1,10 +1,14 @@
 //! Breaks a running stack in one way after another under load: a scoreboard on standard error, a table on standard output,
 //! and table, JSON and a picture in the folder that `RESULTS_DIR` names. `scripts/chaos` has the variables.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
-use chaos::{report, run, settings::Settings, timeline};
+use chaos::{report, run, screen::Screen, settings::Settings, timeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +27,15 @@ async fn main() -> Result<ExitCode> {
         }
     };
     let interrupted = interruption()?;
-    let outcome = match run::run(&settings, &interrupted).await {
+    let outcome = match run::run(&settings, Screen::default(), &interrupted).await {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("error: {error:#}");
-            return Ok(ExitCode::FAILURE);
+            return Ok(if interrupted.is_cancelled() {
+                ExitCode::from(EXIT_INTERRUPTED)
+            } else {
+                ExitCode::FAILURE
+            });
         }
     };
     let table = report::table(&outcome.rows, &outcome.summary);
@@ -52,6 +60,9 @@ async fn main() -> Result<ExitCode> {
     })
 }
 
+/// Some send a signal to a process and to its group as well: for so long after the first a second one is the same.
+const SAME_SIGNAL: Duration = Duration::from_secs(2);
+
 /// Ctrl-C or SIGTERM. Whoever can't wait until the stack is whole again sends it a second time.
 fn interruption() -> Result<CancellationToken> {
     let token = CancellationToken::new();
@@ -66,7 +77,11 @@ fn interruption() -> Result<CancellationToken> {
         };
         next().await;
         cancel.cancel();
-        next().await;
+        eprintln!("Interrupted: making the stack whole");
+        let first = Instant::now();
+        while first.elapsed() < SAME_SIGNAL {
+            next().await;
+        }
         eprintln!("The stack may be broken: make heal");
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     });

@@ -19,6 +19,10 @@ pub struct Row {
     pub fault: Fault,
     /// Who was hurt, by name, the last time.
     pub victims: Vec<String>,
+    /// What there is to say about how they were hurt.
+    pub remarks: Vec<String>,
+    /// Why it was not done, if it can't be done here. That is no failure, and says nothing.
+    pub skipped: Option<String>,
     pub began: Instant,
     /// From the fault until everything that customers do had succeeded again. None if only undoing the fault helped.
     pub served_after: Option<Duration>,
@@ -50,8 +54,24 @@ impl Row {
         Some(stock.map(|(_, offending)| offending).sum())
     }
 
+    /// Whether the stack could not be made whole after it.
+    pub fn stays_broken(&self) -> bool {
+        // What was never begun needed no mending.
+        self.whole_after.is_none() && (self.skipped.is_none() || self.error.is_some())
+    }
+
+    /// Who was hurt, and how.
+    pub fn hurt(&self) -> String {
+        let remarks = self.remarks.iter().map(|remark| format!("({remark})"));
+        let hurt = [self.victims.join(", ")].into_iter().chain(remarks);
+        hurt.collect::<Vec<_>>().join(" ")
+    }
+
     /// What may never be.
     pub fn offences(&self) -> Vec<String> {
+        if self.skipped.is_some() {
+            return self.error.iter().cloned().collect();
+        }
         let mut offences = self.lost.clone();
         match &self.audit {
             None => offences.push("the audit could not be run".to_owned()),
@@ -67,7 +87,7 @@ impl Row {
         offences
     }
 
-    /// What customers noticed beyond what section 8 of the design promises of a single kill or stop.
+    /// What customers noticed beyond what section 8 of the design promises of a single one that dies.
     pub fn beyond_promise(&self) -> Vec<String> {
         let Some(promise) = promise(&self.fault) else {
             return Vec::new();
@@ -104,12 +124,16 @@ fn promise(fault: &Fault) -> Option<Promise> {
     let [Target::One(role)] = fault.targets.as_slice() else {
         return None;
     };
-    if !matches!(fault.action, Action::Kill | Action::Stop) || fault.times > 1 || *role == Role::Gateway {
+    // At the limit of its memory a process is killed, too.
+    if !matches!(fault.action, Action::Kill | Action::Stop | Action::Memory)
+        || fault.times > 1
+        || *role == Role::Gateway
+    {
         return None;
     }
     Some(Promise {
         writes_wait: matches!(role, Role::PostgresPrimary | Role::SessionsPrimary),
-        in_flight_may_fail: matches!(role, Role::Balancer | Role::Edge) && fault.action == Action::Kill,
+        in_flight_may_fail: matches!(role, Role::Balancer | Role::Edge) && fault.action != Action::Stop,
     })
 }
 
@@ -155,10 +179,17 @@ fn pauses(window: &Window) -> String {
 
 /// A row as a line of the scoreboard.
 pub fn line(row: &Row) -> String {
+    if let Some(why) = &row.skipped {
+        let mut line = format!("{} ({}): skipped: {why}", row.fault, row.hurt());
+        for offence in row.offences() {
+            let _ = write!(line, "\n    NEVER MAY HAPPEN: {offence}");
+        }
+        return line;
+    }
     let mut line = format!(
         "{} ({}): {} of {} failed; longest pause {}; whole {} after it was undone",
         row.fault,
-        row.victims.join(", "),
+        row.hurt(),
         row.window.failed_total(),
         row.window.requests_total(),
         pauses(&row.window),
@@ -178,6 +209,11 @@ pub fn line(row: &Row) -> String {
     line
 }
 
+/// What may stand between two strokes.
+fn cell(text: &str) -> String {
+    text.replace('|', "/").replace('\n', " ")
+}
+
 /// The table in Markdown.
 pub fn table(rows: &[Row], summary: &Summary) -> String {
     let mut text = String::from(
@@ -185,11 +221,21 @@ pub fn table(rows: &[Row], summary: &Summary) -> String {
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in rows {
+        if let Some(why) = &row.skipped {
+            let why = cell(&format!("skipped: {why}"));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {why} | - | - | - | - | - |",
+                row.fault,
+                cell(&row.hurt())
+            );
+            continue;
+        }
         let _ = writeln!(
             text,
             "| {} | {} | {} of {} | {} | {} | {} | {} | {} |",
             row.fault,
-            row.victims.join(", "),
+            cell(&row.hurt()),
             row.window.failed_total(),
             row.window.requests_total(),
             pauses(&row.window),
@@ -217,6 +263,14 @@ pub fn table(rows: &[Row], summary: &Summary) -> String {
             text,
             "{} photos ended as failed, and are shown so.",
             summary.photos_failed
+        );
+    }
+    let skipped = rows.iter().filter(|row| row.skipped.is_some()).count();
+    if skipped > 0 {
+        let _ = writeln!(
+            text,
+            "{skipped} of {} faults were skipped: they can't be done here.",
+            rows.len()
         );
     }
     let _ = writeln!(
@@ -256,7 +310,7 @@ pub fn as_json(rows: &[Row], summary: &Summary, pulse: &Pulse) -> Value {
         .iter()
         .map(|row| {
             json!({
-                "fault": row.fault.to_string(), "victims": row.victims,
+                "fault": row.fault.to_string(), "victims": row.victims, "remarks": row.remarks, "skipped": row.skipped,
                 "began_ms": at(row.began), "undone_ms": at(row.undone), "ended_ms": at(row.ended),
                 "served_after_ms": ms(row.served_after), "whole_after_ms": ms(row.whole_after),
                 "by_kind": window(&row.window), "lost": row.lost, "oversold": row.oversold(),
@@ -296,6 +350,8 @@ mod tests {
         Row {
             fault: Fault::new(Action::Kill, &parse_targets(targets).unwrap()),
             victims: vec!["somebody-1".to_owned()],
+            remarks: Vec::new(),
+            skipped: None,
             began: now,
             served_after: Some(Duration::from_secs(2)),
             undone: now,
@@ -362,13 +418,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_skipped_is_a_row_with_a_reason_and_no_failure() {
+        let mut row = row("postgres-primary", 0, 0);
+        row.fault.action = Action::Slow;
+        row.skipped = Some("neither netem | nor tbf".to_owned());
+        (row.audit, row.whole_after, row.served_after) = (None, None, None);
+        assert!(summary().is_good(std::slice::from_ref(&row)) && !row.stays_broken());
+        let table = table(std::slice::from_ref(&row), &summary());
+        let expected = "| slow postgres-primary | somebody-1 | skipped: neither netem / nor tbf | - | - | - | - | - |";
+        assert!(table.contains(expected), "{table}");
+        assert!(table.contains("1 of 1 faults were skipped"), "{table}");
+        assert!(line(&row).contains("skipped: neither"));
+        let json = as_json(std::slice::from_ref(&row), &summary(), &Pulse::new());
+        assert_eq!(json["rows"][0]["skipped"], "neither netem | nor tbf");
+        // What was begun and could not be undone is a failure all the same.
+        row.error = Some("the link is still slow".to_owned());
+        assert!(!summary().is_good(std::slice::from_ref(&row)) && row.stays_broken());
+    }
+
+    #[test]
     fn table_and_json_tell_the_same() {
-        let rows = [row("postgres-primary", 300, 4040)];
+        let mut rows = [row("postgres-primary", 300, 4040)];
+        rows[0].remarks.push("rate 1mbit".to_owned());
         let pulse = Pulse::new();
         pulse.begin(Kind::Cart).end(End::Succeeded);
         let table = table(&rows, &summary());
-        let expected =
-            "| kill postgres-primary | somebody-1 | 0 of 0 | 0.3 s / - / - / 4.0 s | 2.0 s | 9.0 s | 0 | 0 |";
+        let expected = "| kill postgres-primary | somebody-1 (rate 1mbit) | 0 of 0 | 0.3 s / - / - / 4.0 s | 2.0 s | 9.0 s | 0 | 0 |";
         assert!(table.contains(expected), "{table}");
         let json = as_json(&rows, &summary(), &pulse);
         assert_eq!(json["rows"][0]["by_kind"]["checkout"]["longest_pause_ms"], 4040);

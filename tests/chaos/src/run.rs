@@ -5,17 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     fault::{Action, Fault},
-    inject::Damage,
+    inject::{Damage, Refusal},
     ledger::Ledger,
     load::{Catalogue, Load},
     lookup::{self, Found},
-    plan,
+    marks, plan,
     pulse::{Kind, Pulse},
     report::{self, Row, Summary},
     screen::Screen,
@@ -24,7 +24,7 @@ use crate::{
     topology::{Topology, label},
 };
 
-/// What is frozen or cut off comes back after so long.
+/// What is frozen, cut off, slow or full is so for so long.
 const ABSENCE: Duration = Duration::from_secs(10);
 /// What is dead stays dead for so long at least, and until customers are served again, but not for ever.
 const DEAD_MIN: Duration = Duration::from_secs(3);
@@ -63,48 +63,44 @@ struct Run {
 }
 
 /// Breaks the stack as the settings say. Whatever ends it, the stack is whole afterwards, or it is said that it is not.
-pub async fn run(settings: &Settings, interrupted: &CancellationToken) -> Result<Outcome> {
-    let board = Arc::new(Board::default());
-    let stack = Stack {
-        project: settings.project.clone(),
-        shop: settings.shop(),
-        edge: settings.edge(),
-        shopkeeper_password: String::new(),
+pub async fn run(settings: &Settings, screen: Screen, interrupted: &CancellationToken) -> Result<Outcome> {
+    let board = Arc::new(Board {
+        screen: Mutex::new(screen),
+        doing: Mutex::default(),
+    });
+    let (topology, catalogue) = tokio::select! {
+        ready = prepare(&settings.stack, &board) => ready?,
+        () = interrupted.cancelled() => bail!("interrupted before anything was done"),
     };
-    let topology = Topology::of(stack).await?;
-    board.doing("looking whether the stack is whole");
-    wait_until_whole(&topology, &[], None, FOUND_WHOLE_DEADLINE)
-        .await
-        .context("the stack is not whole to begin with: make heal, and make status until it is")?;
-    board.doing("restocking");
-    topology.stack.script("restock", &[], RESTOCK_DEADLINE).await?;
-    let catalogue = Catalogue::read(&topology.stack.shop).await?;
 
     let (pulse, ledger) = (Pulse::new(), Arc::new(Mutex::new(Ledger::default())));
-    let addresses = (topology.stack.shop.clone(), topology.stack.edge.clone());
+    let addresses = (settings.stack.shop.clone(), settings.stack.edge.clone());
     let load = Load::start(addresses, catalogue, settings.rate, pulse.clone(), ledger.clone())?;
     let drawing = tokio::spawn(draw(board.clone(), pulse.clone()));
     let run = Run {
         topology,
-        damage: Damage::default(),
+        damage: Damage::new(settings.stack.clone()),
         pulse: pulse.clone(),
         ledger: ledger.clone(),
         board: board.clone(),
     };
 
     let mut rows = Vec::new();
-    let warm = run.warm_up().await;
-    let warm_at = Instant::now();
-    let mut cut_short = match warm {
-        Err(error) => Some(format!("{error:#}")),
-        Ok(()) => tokio::select! {
-            left_out = run.inflict_all(&settings.plan, &mut rows) => left_out,
-            () = interrupted.cancelled() => Some("interrupted".to_owned()),
-        },
+    let mut warm_at = Instant::now();
+    let mut cut_short = tokio::select! {
+        left_out = async {
+            let warm = run.warm_up().await;
+            warm_at = Instant::now();
+            match warm {
+                Ok(()) => run.inflict_all(&settings.plan, &mut rows).await,
+                Err(error) => Some(format!("{error:#}")),
+            }
+        } => left_out,
+        () = interrupted.cancelled() => Some("interrupted".to_owned()),
     };
     if !run.damage.is_empty() {
         board.say("Making the stack whole again");
-        if let Err(error) = run.make_whole(&[], WHOLE_DEADLINE).await {
+        if let Err(error) = run.make_whole(&run.damage.victims(), WHOLE_DEADLINE).await {
             let left = format!("the stack was left broken ({error:#}): make heal");
             cut_short = Some(cut_short.map_or(left.clone(), |why| format!("{why}; {left}")));
         }
@@ -114,11 +110,14 @@ pub async fn run(settings: &Settings, interrupted: &CancellationToken) -> Result
     let ledger = std::mem::take(&mut *ledger.lock().expect("no holder panics"));
     let acknowledged = ledger.acknowledged();
     let mut lost: Vec<String> = unclaimed_offences(&ledger, &rows);
-    let found = if interrupted.is_cancelled() {
-        Found::default()
-    } else {
-        board.doing("looking up all that was acknowledged");
-        lookup::everything(ledger, &run.topology.stack.shop).await
+    board.doing("looking up all that was acknowledged");
+    let found = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => {
+            cut_short.get_or_insert_with(|| "interrupted".to_owned());
+            Found::default()
+        }
+        found = lookup::everything(ledger, &settings.stack.shop) => found,
     };
     drawing.abort();
     board.clear();
@@ -140,6 +139,19 @@ pub async fn run(settings: &Settings, interrupted: &CancellationToken) -> Result
         before_faults: pulse.window(pulse.started, warm_at),
     };
     Ok(Outcome { rows, summary, pulse })
+}
+
+/// Looks whether the stack is whole, and fills its shelves.
+async fn prepare(stack: &Stack, board: &Board) -> Result<(Topology, Catalogue)> {
+    let topology = Topology::of(stack.clone()).await?;
+    board.doing("looking whether the stack is whole");
+    wait_until_whole(&topology, &[], None, FOUND_WHOLE_DEADLINE)
+        .await
+        .context("the stack is not whole to begin with: make heal, and make status until it is")?;
+    board.doing("restocking");
+    stack.script("restock", &[], RESTOCK_DEADLINE).await?;
+    let catalogue = Catalogue::read(&stack.shop).await?;
+    Ok((topology, catalogue))
 }
 
 /// What customers saw and no row has.
@@ -198,7 +210,7 @@ impl Run {
             let row = self.inflict(&fault, &name, &mut looked_up).await;
             self.board
                 .say(&format!("[{}] {}", clock(self.pulse.started), report::line(&row)));
-            let stays_broken = row.whole_after.is_none();
+            let stays_broken = row.stays_broken();
             rows.push(row);
             if stays_broken {
                 return Some(format!("after \"{fault}\" the stack did not become whole"));
@@ -212,6 +224,7 @@ impl Run {
         let began = Instant::now();
         let (mut victims, mut served_after, mut undone, mut whole_after, mut error) =
             (Vec::new(), None, began, None, None);
+        let (mut remarks, mut skipped) = (Vec::new(), None);
         for time in 0..fault.times {
             self.board.doing(&format!("{name}: choosing"));
             let chosen = match self.choose(fault).await {
@@ -224,12 +237,21 @@ impl Run {
             victims = chosen.iter().map(label).collect();
             self.board.doing(&format!("{name}: {}", victims.join(", ")));
             let hurt_at = Instant::now();
-            if let Err(why) = self.damage.inflict(fault.action, &chosen).await {
-                error = Some(format!("{why:#}"));
+            match self.damage.inflict(fault.action, &chosen).await {
+                Ok(said) => remarks = said,
+                Err(Refusal::Skipped(why)) => skipped = Some(why),
+                Err(Refusal::Failed(why)) => error = Some(format!("{why:#}")),
             }
-            let served = self.wait_until_served(fault, hurt_at).await;
-            if time == 0 {
-                served_after = served;
+            if skipped.is_some() && self.damage.is_empty() {
+                break;
+            }
+            if skipped.is_none() {
+                marks::mark(fault.action, false, &victims);
+                let served = self.wait_until_served(fault, hurt_at).await;
+                if time == 0 {
+                    served_after = served;
+                }
+                marks::mark(fault.action, true, &victims);
             }
             undone = Instant::now();
             self.board.doing(&format!("{name}: undone, waiting until all is whole"));
@@ -241,26 +263,31 @@ impl Run {
                     break;
                 }
             }
-        }
-        self.settle().await;
-        let ended = Instant::now();
-        self.board.doing(&format!("{name}: looking up what was acknowledged"));
-        let orders = self.ledger().orders.len();
-        let mut lost = lookup::confirmed_orders(&self.ledger, *looked_up).await.lost;
-        *looked_up = orders;
-        let seen = self.ledger().offences.clone();
-        lost.extend(seen.into_iter().filter(|o| o.at >= began).map(|o| o.what));
-        self.board.doing(&format!("{name}: audit"));
-        let audit = match self.topology.stack.audit_checks().await {
-            Ok(checks) => Some(checks),
-            Err(why) => {
-                error = Some(format!("{why:#}"));
-                None
+            if skipped.is_some() {
+                break;
             }
-        };
+        }
+        let (mut lost, mut audit) = (Vec::new(), None);
+        if skipped.is_none() {
+            self.settle().await;
+            self.board.doing(&format!("{name}: looking up what was acknowledged"));
+            let orders = self.ledger().orders.len();
+            lost = lookup::confirmed_orders(&self.ledger, *looked_up).await.lost;
+            *looked_up = orders;
+            let seen = self.ledger().offences.clone();
+            lost.extend(seen.into_iter().filter(|o| o.at >= began).map(|o| o.what));
+            self.board.doing(&format!("{name}: audit"));
+            match self.topology.stack.audit_checks().await {
+                Ok(checks) => audit = Some(checks),
+                Err(why) => error = Some(format!("{why:#}")),
+            }
+        }
+        let ended = Instant::now();
         Row {
             fault: fault.clone(),
             victims,
+            remarks,
+            skipped,
             began,
             served_after,
             undone,
@@ -285,9 +312,11 @@ impl Run {
     /// Lets the fault last. Says how long it took until customers were served again, if they were.
     async fn wait_until_served(&self, fault: &Fault, since: Instant) -> Option<Duration> {
         let (at_least, at_most) = match fault.action {
-            Action::Pause | Action::Cut => (ABSENCE, ABSENCE),
-            Action::Kill | Action::Stop if fault.leaves_nobody() => (NOBODY_LEFT, NOBODY_LEFT),
-            Action::Kill | Action::Stop => (DEAD_MIN, DEAD_MAX),
+            action if action.is_timed() => (ABSENCE, ABSENCE),
+            // It starts again by itself.
+            Action::Memory => (DEAD_MIN, DEAD_MAX),
+            _ if fault.leaves_nobody() => (NOBODY_LEFT, NOBODY_LEFT),
+            _ => (DEAD_MIN, DEAD_MAX),
         };
         let mut served_after = None;
         // A stop may itself have taken long.
@@ -351,7 +380,7 @@ async fn wait_until_whole(
 }
 
 /// What is seen in the terminal.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Board {
     screen: Mutex<Screen>,
     doing: Mutex<String>,

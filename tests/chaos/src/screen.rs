@@ -8,6 +8,7 @@ const COLUMNS_MAX: usize = 118;
 /// Standard error. Where that is no terminal, only lines that stay are written.
 #[derive(Debug)]
 pub struct Screen {
+    is_silent: bool,
     is_terminal: bool,
     drawn: usize,
 }
@@ -15,6 +16,7 @@ pub struct Screen {
 impl Default for Screen {
     fn default() -> Self {
         Self {
+            is_silent: false,
             is_terminal: stderr().is_terminal(),
             drawn: 0,
         }
@@ -22,6 +24,14 @@ impl Default for Screen {
 }
 
 impl Screen {
+    /// Where nobody looks, or the terminal is somebody else's.
+    pub fn silent() -> Self {
+        Self {
+            is_silent: true,
+            ..Self::default()
+        }
+    }
+
     /// Writes a line that stays.
     pub fn say(&mut self, line: &str) {
         self.write(&format!("{}{line}\n", self.back()));
@@ -30,7 +40,7 @@ impl Screen {
 
     /// Writes lines in place of those that were drawn before.
     pub fn draw(&mut self, lines: &[String]) {
-        if !self.is_terminal {
+        if !self.is_terminal || self.is_silent {
             return;
         }
         let mut text = self.back();
@@ -53,6 +63,9 @@ impl Screen {
 
     /// A terminal that is gone is no reason to leave the stack broken.
     fn write(&self, text: &str) {
+        if self.is_silent {
+            return;
+        }
         let _ = stderr().lock().write_all(text.as_bytes());
     }
 }

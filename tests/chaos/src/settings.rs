@@ -5,15 +5,13 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     fault::{self, Fault, Target},
     plan,
+    stack::Stack,
 };
 
 /// What is to be done, and to which stack.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Compose project; nothing outside it is ever touched.
-    pub project: String,
-    pub shop_port: u16,
-    pub edge_port: u16,
+    pub stack: Stack,
     /// Requests of customers a second, of all kinds together.
     pub rate: f64,
     pub plan: Plan,
@@ -30,7 +28,7 @@ pub enum Plan {
     Random { seed: u64, minutes: u64 },
 }
 
-const RATE_DEFAULT: &str = "20";
+pub const RATE_DEFAULT: f64 = 20.0;
 const RATE_MAX: f64 = 500.0;
 const MINUTES_DEFAULT: &str = "10";
 /// Everything that was seen is kept in memory.
@@ -48,26 +46,23 @@ impl Settings {
             let text = or(name, default);
             text.parse().with_context(|| format!("{name}={text} is not a port"))
         };
-        let rate: f64 = or("RATE", RATE_DEFAULT).parse().context("RATE is not a number")?;
+        let rate: f64 = or("RATE", &RATE_DEFAULT.to_string())
+            .parse()
+            .context("RATE is not a number")?;
         ensure!(
             rate > 0.0 && rate <= RATE_MAX,
             "RATE={rate} is not between 0 and {RATE_MAX} requests a second"
         );
         Ok(Self {
-            project: or("COMPOSE_PROJECT_NAME", "zillion"),
-            shop_port: port("SHOP_PORT", "8080")?,
-            edge_port: port("EDGE_PORT", "8081")?,
+            stack: Stack {
+                project: or("COMPOSE_PROJECT_NAME", "zillion"),
+                shop: format!("http://127.0.0.1:{}", port("SHOP_PORT", "8080")?),
+                edge: format!("http://127.0.0.1:{}", port("EDGE_PORT", "8081")?),
+                shopkeeper_password: String::new(),
+            },
             rate,
             plan: plan_of(&given)?,
         })
-    }
-
-    pub fn shop(&self) -> String {
-        format!("http://127.0.0.1:{}", self.shop_port)
-    }
-
-    pub fn edge(&self) -> String {
-        format!("http://127.0.0.1:{}", self.edge_port)
     }
 }
 
@@ -117,13 +112,17 @@ fn listed(actions: Option<&str>, targets: Option<&str>, given: &impl Fn(&str) ->
         }
         return Ok(faults);
     };
+    let is_said = actions.is_some();
     let actions = fault::parse_actions(actions.unwrap_or_default()).context("FAULT")?;
     let targets: Vec<Vec<Target>> = targets
         .split(',')
         .map(|text| fault::parse_targets(text).context("TARGET"))
         .collect::<Result<_>>()?;
     let each = targets.iter().flat_map(|targets| {
-        actions.iter().map(move |action| Fault {
+        let suiting = actions
+            .iter()
+            .filter(move |action| is_said || targets.iter().all(|target| action.suits(*target)));
+        suiting.map(move |action| Fault {
             times,
             ..Fault::new(*action, targets)
         })
@@ -168,7 +167,11 @@ mod tests {
                 .iter()
                 .all(|fault| fault.starts_with("pause "))
         );
-        assert_eq!(faults(&[("TARGET", "cache")]).len(), fault::Action::ALL.len());
+        let on_the_cache = ["kill cache", "stop cache", "pause cache", "cut cache", "memory cache"];
+        assert_eq!(faults(&[("TARGET", "cache")]), on_the_cache);
+        assert_eq!(faults(&[("TARGET", "cache+user")]).len(), on_the_cache.len());
+        // What is asked for in so many words is done, whatever it is good for.
+        assert_eq!(faults(&[("FAULT", "slow"), ("TARGET", "cache")]), ["slow cache"]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tokio::process::Command;
 
 use crate::wait_until;
 
+const DOCKER_DEADLINE: Duration = Duration::from_secs(60);
+
 /// A compose project that somebody else started, and that this test run may break.
 #[derive(Clone, Debug)]
 pub struct Stack {
@@ -270,16 +272,9 @@ fn is_long_running(service: &str) -> bool {
     !matches!(service, "secrets" | "migrate" | "objects-setup" | "seed" | "audit")
 }
 
-/// Runs `docker` with a deadline and gives its output.
+/// Runs `docker` with a deadline and gives its output; fails with what it complained of.
 pub async fn docker(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("docker")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(Duration::from_secs(60), output)
-        .await
-        .with_context(|| format!("docker {} took over 60 s", arguments.join(" ")))??;
+    let output = docker_output(arguments).await?;
     if !output.status.success() {
         bail!(
             "docker {}: {}",
@@ -288,4 +283,15 @@ pub async fn docker(arguments: &[&str]) -> Result<String> {
         );
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs `docker` with a deadline, for whoever makes something of its failure.
+pub async fn docker_output(arguments: &[&str]) -> Result<Output> {
+    let output = Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(DOCKER_DEADLINE, output).await;
+    Ok(output.with_context(|| format!("docker {} took over {DOCKER_DEADLINE:?}", arguments.join(" ")))??)
 }

@@ -49,7 +49,7 @@ pub fn page(rows: &[Row], summary: &Summary, pulse: &Pulse) -> String {
         "<div class=\"scroll\"><svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
          aria-label=\"Requests by kind, second by second\">"
     );
-    for row in rows {
+    for row in rows.iter().filter(|row| row.skipped.is_none()) {
         band(&mut page, row, pulse.started, &scale, height);
     }
     for at in (0..length).step_by(scale.tick) {
@@ -70,11 +70,21 @@ pub fn page(rows: &[Row], summary: &Summary, pulse: &Pulse) -> String {
         "</svg></div>\n<table><tr><th>fault<th>hurt<th>failed<th>longest pause of a checkout<th>whole again<th></tr>\n",
     );
     for row in rows {
+        if let Some(why) = &row.skipped {
+            let _ = writeln!(
+                page,
+                "<tr><td>{}<td>{}<td colspan=\"4\">skipped: {}</tr>",
+                escaped(&row.fault.to_string()),
+                escaped(&row.hurt()),
+                escaped(why)
+            );
+            continue;
+        }
         let _ = writeln!(
             page,
             "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td class=\"bad\">{}</tr>",
             escaped(&row.fault.to_string()),
-            escaped(&row.victims.join(", ")),
+            escaped(&row.hurt()),
             row.window.failed_total(),
             seconds(row.window.pause_of(Kind::Checkout)),
             row.whole_after.map_or("never".to_owned(), seconds),

@@ -17,7 +17,7 @@ use crate::{
 const ANSWER_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Members of each replicated tier.
-const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 3;
 
 /// The queue that the shop publishes to; the one of its dead letters is nearly always empty.
 const QUEUE: &str = "photo.process";
@@ -26,16 +26,16 @@ const QUEUE: &str = "photo.process";
 #[derive(Clone, Debug)]
 pub struct Topology {
     pub stack: Stack,
-    /// Every container that runs, with the command that tells its health.
+    /// Every container that should run, with the command that tells its health.
     expected: Vec<(Container, Vec<String>)>,
 }
 
 impl Topology {
-    /// Takes the running stack for what it should be.
+    /// Takes the containers that are there for those that should run.
     pub async fn of(stack: Stack) -> Result<Self> {
-        let containers = running(&stack).await?;
+        let containers = stack.containers().await?;
         ensure!(
-            !containers.is_empty(),
+            containers.iter().any(|container| container.state == "running"),
             "no stack called {} is running: make up",
             stack.project
         );
@@ -45,7 +45,7 @@ impl Topology {
             let check: Value = serde_json::from_str(&asked).with_context(|| asked.clone())?;
             let words = check["Test"].as_array().map(Vec::as_slice).unwrap_or_default();
             let words: Vec<String> = words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
-            // What has no check of its own (a one-shot that is still at work) is not missed when it ends.
+            // What has no check of its own is a one-shot, and is not missed when it has ended.
             if let [kind, command @ ..] = words.as_slice()
                 && kind == "CMD"
             {
@@ -74,7 +74,7 @@ impl Topology {
     }
 
     /// The service that leads the tier of a role.
-    async fn leader(&self, role: Role) -> Result<String> {
+    pub async fn leader(&self, role: Role) -> Result<String> {
         match role.tier() {
             "postgres" => self.stack.postgres_primary().await,
             "etcd" => self.etcd_leader().await,
@@ -129,7 +129,8 @@ impl Topology {
         Ok(name)
     }
 
-    async fn queues(&self) -> Result<Vec<Queue>> {
+    /// All queues; there is at least one.
+    pub async fn queues(&self) -> Result<Vec<Queue>> {
         let command = [
             "rabbitmqctl",
             "--quiet",
@@ -255,12 +256,12 @@ impl Topology {
 
 /// A quorum queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Queue {
-    name: String,
+pub struct Queue {
+    pub name: String,
     /// The service whose node leads it.
-    leader: String,
-    /// Members that are there.
-    online: usize,
+    pub leader: String,
+    /// Brokers that have it and are there.
+    pub online: usize,
 }
 
 fn parse_queues(listing: &str) -> Result<Vec<Queue>> {

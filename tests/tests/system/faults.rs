@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use chaos::{fault::Role, topology::Topology};
 use system_tests::{
     crowd::{Crowd, Seen},
     customer::Customer,
@@ -149,7 +150,8 @@ async fn killing_the_sessions_primary_logs_nobody_out_and_loses_no_cart() -> Res
     stack.heal().await?;
     let customer = Customer::registered(&stack.shop).await?;
     customer.put_in_cart(3, 2).await?;
-    let primary = sessions_primary(&stack).await?;
+    let topology = Topology::of(stack.clone()).await?;
+    let primary = topology.leader(Role::SessionsPrimary).await?;
     stack.kill(&primary).await?;
     wait_until("the cart can be changed again", Duration::from_secs(40), || async {
         customer.put_in_cart(5, 1).await.map_err(|error| error.to_string())
@@ -161,25 +163,6 @@ async fn killing_the_sessions_primary_logs_nobody_out_and_loses_no_cart() -> Res
     ensure!(me["user"].is_object(), "logged out: {me}");
     ensure!(cart["lines"].as_array().map(Vec::len) == Some(2), "{cart}");
     Ok(())
-}
-
-/// The service name of the Redis that the sentinels name as primary.
-async fn sessions_primary(stack: &Stack) -> Result<String> {
-    let sentinel = stack.one_of("sentinel-1").await?;
-    let ask = [
-        "exec",
-        &sentinel.id,
-        "redis-cli",
-        "-p",
-        "26379",
-        "sentinel",
-        "get-master-addr-by-name",
-        "sessions",
-    ];
-    let answer = docker(&ask).await?;
-    let name = answer.lines().next().unwrap_or_default().trim().to_owned();
-    ensure!(name.starts_with("sessions-"), "the sentinels name {answer:?}");
-    Ok(name)
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
+use chaos::topology::{MEMBERS, Topology};
 use system_tests::{customer::Customer, stack::Stack, wait_until};
 
 #[tokio::test]
@@ -56,30 +57,13 @@ async fn only_the_gateway_publishes_a_port_to_the_outside() -> Result<()> {
 
 #[tokio::test]
 async fn every_queue_has_a_member_on_each_broker() -> Result<()> {
-    let stack = Stack::from_env()?;
-    let broker = stack.one_of("rabbitmq-1").await?;
-    let list = [
-        "rabbitmqctl",
-        "--quiet",
-        "--no-table-headers",
-        "list_queues",
-        "name",
-        "members",
-    ];
-    let command: Vec<_> = ["exec", "--user", "rabbitmq", &broker.id]
-        .into_iter()
-        .chain(list)
-        .collect();
+    let topology = Topology::of(Stack::from_env()?).await?;
     wait_until("all queues have three members", Duration::from_secs(120), || async {
-        let queues = system_tests::stack::docker(&command)
-            .await
-            .map_err(|error| error.to_string())?;
-        let lines: Vec<_> = queues.lines().filter(|line| !line.trim().is_empty()).collect();
-        let is_whole = |line: &&str| (1..=3).all(|node| line.contains(&format!("rabbit@rabbitmq-{node}")));
-        if !lines.is_empty() && lines.iter().all(is_whole) {
+        let queues = topology.queues().await.map_err(|error| format!("{error:#}"))?;
+        if queues.iter().all(|queue| queue.online == MEMBERS) {
             Ok(())
         } else {
-            Err(queues)
+            Err(format!("{queues:?}"))
         }
     })
     .await
