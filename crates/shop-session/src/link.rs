@@ -256,7 +256,16 @@ fn is_refusal(error: &RedisError) -> bool {
     if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
         return false;
     }
-    const PASSING: [&str; 8] = [
+    // That of a pipeline has the codes of its commands, and none of its own.
+    match error.clone().into_server_errors() {
+        Some(errors) => !errors.iter().all(|(_, error)| passes(error.code())),
+        None => !error.is_unrecoverable_error(),
+    }
+}
+
+/// Whether a node that answers with this code may do it later, or another one now.
+fn passes(code: &str) -> bool {
+    const PASSING: [&str; 10] = [
         "READONLY",
         "NOREPLICAS",
         "LOADING",
@@ -265,11 +274,11 @@ fn is_refusal(error: &RedisError) -> bool {
         "BUSY",
         "CLUSTERDOWN",
         "NOAUTH",
+        // Its disk is full, and its memory.
+        "MISCONF",
+        "OOM",
     ];
-    match error.code() {
-        Some(code) => !PASSING.contains(&code),
-        None => !error.is_unrecoverable_error(),
-    }
+    PASSING.contains(&code)
 }
 
 async fn follow(inner: Weak<Inner>) {
@@ -309,4 +318,33 @@ fn connection_info(address: &str, password: Option<&str>) -> Option<redis::Conne
         settings = settings.set_password(password);
     }
     Some(info.set_redis_settings(settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(line: &str) -> RedisError {
+        let answer = redis::parse_redis_value(line.as_bytes()).and_then(redis::Value::extract_error);
+        answer.expect_err("an answer that begins with - is an error")
+    }
+
+    #[test]
+    fn a_node_that_cannot_write_now_is_asked_again_and_one_that_never_will_is_not() {
+        for passing in [
+            "-MISCONF Errors writing to the AOF file: No space left on device\r\n",
+            "-NOREPLICAS Not enough good replicas to write.\r\n",
+            "-READONLY You can't write against a read only replica.\r\n",
+            "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+        ] {
+            assert!(!is_refusal(&answered(passing)), "{passing}");
+        }
+        for refused in [
+            "-ERR unknown command\r\n",
+            "-WRONGTYPE Operation against a key\r\n",
+            "-NOPERM no\r\n",
+        ] {
+            assert!(is_refusal(&answered(refused)), "{refused}");
+        }
+    }
 }
