@@ -66,24 +66,30 @@ impl Tier {
         self.kill(primary).await
     }
 
-    /// Writes log on the primary until the slot that it keeps for `replica` has been given up.
-    pub async fn outgrow_slot(&self, primary: Node, replica: Node) -> Result<()> {
-        let slot = replica.name.replace('-', "_");
-        let state = format!("select wal_status from pg_replication_slots where slot_name = '{slot}'");
+    /// Writes log on the primary until it no longer keeps what a dead replica lacks, whose slot it has given up.
+    pub async fn outgrow_slot(&self, primary: Node) -> Result<()> {
+        let last = "select substr(pg_walfile_name(pg_current_wal_lsn()), 9)";
+        let last = self.psql(primary, "postgres", last).await?;
+        let kept =
+            format!("select count(*) from pg_ls_waldir() where length(name) = 24 and substr(name, 9) <= '{last}'");
         let write = "select count(pg_logical_emit_message(false, 'failover', repeat('x', 1000000))) from generate_series(1, 16);
                      select pg_switch_wal(); checkpoint";
-        poll_until("the slot is lost", DEADLINE, Duration::from_millis(10), || async {
-            for step in [write, &state] {
-                let seen = self
-                    .psql(primary, "postgres", step)
-                    .await
-                    .map_err(|error| format!("{error:#}"))?;
-                if step == state && (seen == "lost" || seen.is_empty()) {
-                    return Ok(());
+        poll_until(
+            "the log is thrown away",
+            DEADLINE,
+            Duration::from_millis(10),
+            || async {
+                let said = async |sql| {
+                    let said = self.psql(primary, "postgres", sql).await;
+                    said.map_err(|error| format!("{error:#}"))
+                };
+                said(write).await?;
+                match said(&kept).await?.as_str() {
+                    "0" => Ok(()),
+                    count => Err(format!("{count} segments up to {last} are kept")),
                 }
-            }
-            Err(format!("the slot {slot} still holds"))
-        })
+            },
+        )
         .await
     }
 }

@@ -14,7 +14,7 @@ async fn outgrow(scene: &Scene, primary: Node, replica: Node) -> Result<()> {
         scene.tier.set_parameter(name, small).await?;
     }
     scene.tier.kill(replica).await?;
-    scene.tier.outgrow_slot(primary, replica).await?;
+    scene.tier.outgrow_slot(primary).await?;
     scene
         .wait_for_writes("without the replica", |node| node == primary)
         .await?;
