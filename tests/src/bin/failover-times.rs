@@ -1,5 +1,5 @@
 //! Measures how long writes wait when parts of the data tier die, and whether anything is lost: a table on standard
-//! output, progress on standard error, every run in `target/failover-times.json`. `scripts/failover-times` starts the
+//! output, progress on standard error, every run in `.work/failover-times.json`. `scripts/failover-times` starts the
 //! cluster for it and removes it afterwards.
 
 use std::{process::ExitCode, time::Instant};
@@ -54,9 +54,13 @@ async fn main() -> Result<ExitCode> {
         }
     };
     print!("{}", measure::table(&runs));
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/failover-times.json");
-    std::fs::write(file, serde_json::to_string_pretty(&measure::as_json(&runs))?)
-        .context("target/failover-times.json")?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../.work");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| {
+            let all = serde_json::to_vec_pretty(&measure::as_json(&runs))?;
+            std::fs::write(format!("{folder}/failover-times.json"), all)
+        })
+        .context(".work/failover-times.json")?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
