@@ -18,7 +18,7 @@ loadtest: ## an ordinary day for a minute, with a report; SCENARIO=breakpoint fi
 	@scripts/loadtest
 chaos: ## what customers notice while one part after another dies: a table
 	@scripts/chaos
-test: ## formatting, lints, unit, service and system tests
+test: ## formatting, lints, unit, service, failover and system tests
 	@scripts/test
 failover-times: ## how long writes wait when parts of the data tier die: a table
 	@scripts/failover-times
