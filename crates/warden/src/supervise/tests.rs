@@ -71,8 +71,9 @@ async fn patroni_is_started_with_a_private_configuration_and_its_status_is_ours(
 
 #[tokio::test]
 async fn signals_are_passed_on_and_patroni_takes_its_time() {
+    // Not SIGHUP, which a shell can't trap where it was ignored from the start, as under nohup.
     let node = Node::new(
-        "trap 'echo hup >>journal' HUP; trap 'echo term >>journal; exit 0' TERM\necho ready >>journal\nwhile :; do sleep 0.05; done",
+        "trap 'echo usr1 >>journal' USR1; trap 'echo term >>journal; exit 0' TERM\necho ready >>journal\nwhile :; do sleep 0.05; done",
     );
     let (sender, signals) = mpsc::channel(2);
     let journal_has = async |line: &str| {
@@ -83,8 +84,8 @@ async fn signals_are_passed_on_and_patroni_takes_its_time() {
     };
     let (ended, ()) = tokio::join!(ends_with(&node, signals), async {
         journal_has("ready").await;
-        sender.send(Signal::HUP).await.unwrap();
-        journal_has("hup").await;
+        sender.send(Signal::USR1).await.unwrap();
+        journal_has("usr1").await;
         sender.send(Signal::TERM).await.unwrap();
     });
     assert_eq!(ended, code(0));
