@@ -3,8 +3,10 @@
 use anyhow::Result;
 use system_tests::failover::{Node, Scene, Tier};
 
-/// As they are in `deploy/postgres/configure`, and small enough to be outgrown in a moment.
-const SIZES: [(&str, &str, &str); 2] = [
+/// As they are in `deploy/postgres/configure`, and small enough to be outgrown in a moment, on disks that hold little
+/// more than one of the usual ones.
+const SIZES: [(&str, &str, &str); 3] = [
+    ("max_wal_size", "1GB", "64MB"),
     ("max_slot_wal_keep_size", "1GB", "48MB"),
     ("wal_keep_size", "256MB", "16MB"),
 ];
