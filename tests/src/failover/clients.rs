@@ -205,8 +205,7 @@ impl Clients {
     }
 }
 
-/// Waits until `shop-db` has heard of all hosts: what fails before that is not due to any fault.
-/// Waits until all hosts of a cluster are up and have said how far they are.
+/// Waits until `shop-db` has heard from all hosts of a cluster: what fails before that is not due to any fault.
 pub async fn wait_until_known(cluster: &Cluster) -> Result<()> {
     poll_until("shop-db knows all hosts", KNOWN_DEADLINE, READ_PAUSE, || {
         let status = cluster.status();
