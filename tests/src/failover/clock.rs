@@ -1,6 +1,6 @@
 //! Clocks that are wrong. They are moved by a library that every process of a node has preloaded (`deploy/test/clocks.yml`).
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
@@ -72,7 +72,6 @@ impl Tier {
     ) -> Result<()> {
         let container = self.container(node);
         let since = since.unix_timestamp().to_string();
-        let last_seen = Cell::new(None);
         poll_until(
             &format!("the clock of {who} on {node} is off by {offset_seconds} s"),
             DEADLINE,
@@ -80,13 +79,12 @@ impl Tier {
             || async {
                 let log = docker(&["logs", "--timestamps", "--since", &since, &container]).await;
                 let log = log.map_err(|error| format!("{error:#}"))?;
-                let offsets = log.lines().filter_map(|line| {
+                let mut offsets = log.lines().filter_map(|line| {
                     let (came, said) = line.split_once(' ')?;
                     let came = OffsetDateTime::parse(came, &Rfc3339).ok()?;
                     Some((own_time(said)? - came).whole_seconds())
                 });
-                last_seen.set(offsets.last());
-                match last_seen.get() {
+                match offsets.next_back() {
                     Some(seen) if (seen - offset_seconds).abs() <= BLUR_SECONDS => Ok(()),
                     seen => Err(format!("{seen:?}")),
                 }
@@ -135,7 +133,7 @@ fn patroni_time(line: &str) -> Option<OffsetDateTime> {
     let has_level = [" INFO: ", " WARNING: ", " ERROR: "]
         .iter()
         .any(|level| rest.get(3..).is_some_and(|rest| rest.starts_with(level)));
-    let time = PrimitiveDateTime::parse(seconds, &format).ok()?;
+    let time = PrimitiveDateTime::parse(seconds, format).ok()?;
     has_level.then(|| time.assume_utc())
 }
 
