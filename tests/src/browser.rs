@@ -64,6 +64,11 @@ impl Browser {
             .with_context(|| format!("{css} did not appear"))
     }
 
+    /// Whether the page has such an element now.
+    pub async fn shows(&self, css: &str) -> Result<bool> {
+        Ok(!self.window.find_all(By::Css(css.to_owned())).await?.is_empty())
+    }
+
     /// Waits until the address in the window has this path.
     pub async fn wait_for_path(&self, path: &str) -> Result<()> {
         wait_until(&format!("the window shows {path}"), Duration::from_secs(20), || async {

@@ -5,6 +5,7 @@
 //! primary, and so finds out if two hosts acknowledge at once.
 
 pub mod clients;
+pub mod clock;
 pub mod etcd;
 pub mod ledger;
 pub mod measure;

@@ -204,7 +204,7 @@ impl Tier {
     }
 
     /// Sends a signal to the processes whose command lines match. Says whether there were any. (The images have no `pkill`.)
-    async fn signal(&self, node: Node, signal: &str, pattern: &str) -> Result<bool> {
+    pub(super) async fn signal(&self, node: Node, signal: &str, pattern: &str) -> Result<bool> {
         let script = r#"
             for process in /proc/[0-9]*; do
                 if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -q "$2"; then
@@ -268,6 +268,7 @@ impl Tier {
             outcome?;
         }
         self.end_pause().await?;
+        self.put_clocks_right().await?;
         self.wait_until_whole().await
     }
 

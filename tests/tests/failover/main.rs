@@ -4,6 +4,7 @@
 //! cluster that is whole, lets clients write and read all the time, and ends by comparing everything that was
 //! acknowledged with what is there. No time decides a test; deadlines only end what hangs.
 
+mod clock;
 mod etcd;
 mod primary;
 mod reads;

@@ -4,8 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 use system_tests::{browser::Browser, customer::PASSWORD, stack::Stack};
 use uuid::Uuid;
 
+/// The button that sends the checkout.
+pub(crate) const BUY: &str = "aside.sum button";
+
 /// An open edition of the seed, so that it can always be bought.
-async fn open_edition(stack: &Stack) -> Result<String> {
+pub(crate) async fn open_edition(stack: &Stack) -> Result<String> {
     stack
         .sql("inventory", "select min(id) from products where edition_size is null")
         .await
@@ -27,42 +30,11 @@ async fn register_and_buy(stack: &Stack, browser: &Browser) -> Result<()> {
     let window = &browser.window;
     let product = open_edition(stack).await?;
 
-    // A guest fills a cart.
-    window.goto(format!("{}/products/{product}", stack.shop)).await?;
-    let title = browser.find(".show-label h1").await?.text().await?;
-    browser.find("form.buy button").await?.click().await?;
-    browser.find("ul.lines li").await?;
-    browser.screenshot("cart").await?;
-
-    // Checking out asks who it is; the cart comes along.
-    browser.find("aside.sum a.button").await?.click().await?;
-    browser.find("main a[href^='/register']").await?.click().await?;
-    let email = format!("{}@browsers.example", Uuid::new_v4().simple());
-    browser.find("#name").await?.send_keys("Ada Browser").await?;
-    browser.find("#email").await?.send_keys(&email).await?;
-    browser.find("#password").await?.send_keys(PASSWORD).await?;
-    browser.screenshot("register").await?;
-    browser.find("main form button").await?.click().await?;
-
-    let address = [
-        ("recipient", "Ada Browser"),
-        ("street", "Museumstraat 1"),
-        ("postcode", "1071 XX"),
-        ("city", "Amsterdam"),
-    ];
-    for (field, value) in address {
-        fill(browser, &format!("[name={field}]"), value).await?;
-    }
-    browser.find("[name=country]").await?.send_keys("NL").await?;
-    for (field, value) in [
-        ("card_number", "4242 4242 4242 4242"),
-        ("card_expiry", "12/40"),
-        ("card_cvc", "123"),
-    ] {
-        fill(browser, &format!("[name={field}]"), value).await?;
-    }
+    let title = fill_cart(stack, browser, &product).await?;
+    let email = register_to_check_out(browser).await?;
+    fill_checkout(browser).await?;
     browser.screenshot("checkout").await?;
-    browser.find("aside.sum button").await?.click().await?;
+    browser.find(BUY).await?.click().await?;
 
     browser.find("[data-order-state=confirmed]").await?;
     browser.screenshot("order").await?;
@@ -89,6 +61,54 @@ async fn register_and_buy(stack: &Stack, browser: &Browser) -> Result<()> {
     browser.screenshot("login").await?;
     browser.find("main form button").await?.click().await?;
     browser.find("[data-order-state=confirmed]").await?;
+    Ok(())
+}
+
+/// A guest puts a print into the cart. Gives its title.
+pub(crate) async fn fill_cart(stack: &Stack, browser: &Browser, product: &str) -> Result<String> {
+    browser
+        .window
+        .goto(format!("{}/products/{product}", stack.shop))
+        .await?;
+    let title = browser.find(".show-label h1").await?.text().await?;
+    browser.find("form.buy button").await?.click().await?;
+    browser.find("ul.lines li").await?;
+    browser.screenshot("cart").await?;
+    Ok(title)
+}
+
+/// Checking out asks who it is; the cart comes along. Gives the new account's e-mail.
+pub(crate) async fn register_to_check_out(browser: &Browser) -> Result<String> {
+    browser.find("aside.sum a.button").await?.click().await?;
+    browser.find("main a[href^='/register']").await?.click().await?;
+    let email = format!("{}@browsers.example", Uuid::new_v4().simple());
+    browser.find("#name").await?.send_keys("Ada Browser").await?;
+    browser.find("#email").await?.send_keys(&email).await?;
+    browser.find("#password").await?.send_keys(PASSWORD).await?;
+    browser.screenshot("register").await?;
+    browser.find("main form button").await?.click().await?;
+    Ok(email)
+}
+
+/// Says where the print goes and how it is paid.
+pub(crate) async fn fill_checkout(browser: &Browser) -> Result<()> {
+    let address = [
+        ("recipient", "Ada Browser"),
+        ("street", "Museumstraat 1"),
+        ("postcode", "1071 XX"),
+        ("city", "Amsterdam"),
+    ];
+    for (field, value) in address {
+        fill(browser, &format!("[name={field}]"), value).await?;
+    }
+    browser.find("[name=country]").await?.send_keys("NL").await?;
+    for (field, value) in [
+        ("card_number", "4242 4242 4242 4242"),
+        ("card_expiry", "12/40"),
+        ("card_cvc", "123"),
+    ] {
+        fill(browser, &format!("[name={field}]"), value).await?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod backups;
 mod bad_input;
 mod browse;
 mod browser;
+mod browser_failover;
 mod chaos_run;
 mod checkout;
 mod faults;
