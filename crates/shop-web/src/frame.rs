@@ -136,6 +136,7 @@ struct ProblemPage<'a> {
     title: &'a str,
     detail: &'a str,
     request_id: &'a str,
+    again_at: &'a str,
 }
 
 fn page_of(context: &RequestContext, problem: &Problem) -> Option<String> {
@@ -145,6 +146,7 @@ fn page_of(context: &RequestContext, problem: &Problem) -> Option<String> {
         title: problem.title(),
         detail: problem.detail_text().unwrap_or_default(),
         request_id: &context.request_id,
+        again_at: problem.again_at_path().unwrap_or(&context.path),
     };
     match page.render() {
         Ok(html) => Some(html),

@@ -18,6 +18,7 @@ pub struct Problem {
     title: Cow<'static, str>,
     detail: Option<Cow<'static, str>>,
     retry_after_seconds: Option<u32>,
+    again_at: Option<String>,
     members: Map<String, Value>,
 }
 
@@ -31,6 +32,7 @@ impl Problem {
             title: title.into(),
             detail: None,
             retry_after_seconds: None,
+            again_at: None,
             members: Map::new(),
         }
     }
@@ -53,6 +55,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// Where the page of the problem leads who tries again, if not to where it happened. A path of the shop.
+    #[must_use]
+    pub fn again_at(mut self, path: String) -> Self {
+        self.again_at = Some(path);
         self
     }
 
@@ -156,6 +165,10 @@ impl Problem {
     /// What happened here, and what to do.
     pub(crate) fn detail_text(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    pub(crate) fn again_at_path(&self) -> Option<&str> {
+        self.again_at.as_deref()
     }
 
     /// Answers with a page of the handler's own that says what was wrong, such as the form with what was typed. The page

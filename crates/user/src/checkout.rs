@@ -135,14 +135,7 @@ impl Checkout {
         key: &IdempotencyKey,
         request_hash: &RequestHash,
     ) -> Result<Option<Placed>, PlaceError> {
-        let cluster = self.shards.for_slot(user_id.slot());
-        let found = cluster.reading(Freshness::Primary, async |mut conn| {
-            match orders::find_by_key(&mut conn, user_id, key).await? {
-                Some(keyed) => Ok(Some((keyed, conn.flushed().await?))),
-                None => Ok(None),
-            }
-        });
-        let Some((keyed, position)) = found.await? else {
+        let Some((keyed, position)) = self.keyed(user_id, key).await? else {
             return Ok(None);
         };
         if keyed.request_hash != request_hash.as_bytes() {
@@ -154,6 +147,26 @@ impl Checkout {
             position,
             task: None,
         }))
+    }
+
+    /// The order of this key, if there is one, whatever was asked for under it.
+    pub async fn order_of(&self, user_id: UserId, key: &IdempotencyKey) -> Result<Option<OrderId>, PlaceError> {
+        Ok(self.keyed(user_id, key).await?.map(|(keyed, _)| keyed.order_id))
+    }
+
+    async fn keyed(
+        &self,
+        user_id: UserId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<(orders::Keyed, Position)>, PlaceError> {
+        let cluster = self.shards.for_slot(user_id.slot());
+        let found = cluster.reading(Freshness::Primary, async |mut conn| {
+            match orders::find_by_key(&mut conn, user_id, key).await? {
+                Some(keyed) => Ok(Some((keyed, conn.flushed().await?))),
+                None => Ok(None),
+            }
+        });
+        Ok(found.await?)
     }
 
     /// Writes the order and works on it in a task that the caller's end does not stop. If the key has an order by now,

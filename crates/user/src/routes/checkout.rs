@@ -4,9 +4,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use shop_session::{Cart, CartLine, CartOwner, LINES_MAX, QUANTITY_MAX};
-use shop_web::extract::{Consistency, CurrentUser, Form, Json, Page};
+use shop_web::extract::{Consistency, CurrentUser, Form, Json, Page, Query};
 use shop_web::money::Cents;
 use shop_web::page::Html;
+use shop_web::problem::Problem;
 use uuid::Uuid;
 
 use super::account;
@@ -85,6 +86,18 @@ struct CheckoutPage<'a> {
     message: Option<String>,
 }
 
+#[derive(Deserialize)]
+pub(super) struct Begun {
+    /// Under which the customer tried before without being told the outcome.
+    key: Option<String>,
+}
+
+/// Keys of forms are of this kind.
+fn parse_begun(key: &str) -> Option<IdempotencyKey> {
+    let key: Uuid = key.parse().ok()?;
+    IdempotencyKey::parse(&key.to_string()).ok()
+}
+
 /// What a customer decided.
 struct Wish {
     key: IdempotencyKey,
@@ -99,13 +112,43 @@ pub(super) async fn page(
     CurrentUser { user, .. }: CurrentUser,
     consistency: Consistency,
     page: Page,
+    Query(begun): Query<Begun>,
+) -> Response {
+    let key = begun.key.as_deref().and_then(parse_begun);
+    match form_for(&app, UserId(user.id), &consistency, page, key.as_ref()).await {
+        Ok(response) => response,
+        Err(error) => problem_with(error, key.as_ref()).into_response(),
+    }
+}
+
+/// A fault of ours leaves open what became of the order: who tries again does so under the same key.
+fn problem_with(error: Error, key: Option<&IdempotencyKey>) -> Problem {
+    let problem = error.into_problem();
+    match key {
+        Some(key) if problem.status().is_server_error() => {
+            problem.again_at(format!("/checkout?key={}", key.as_str()))
+        }
+        _ => problem,
+    }
+}
+
+async fn form_for(
+    app: &AppState,
+    user_id: UserId,
+    consistency: &Consistency,
+    page: Page,
+    begun: Option<&IdempotencyKey>,
 ) -> Result<Response> {
-    let user_id = UserId(user.id);
-    let cart = app.carts.get(&CartOwner::User(user.id)).await?;
+    if let Some(key) = begun
+        && let Some(order_id) = app.checkout.order_of(user_id, key).await?
+    {
+        return Ok(Redirect::to(&format!("/orders/{order_id}")).into_response());
+    }
+    let cart = app.carts.get(&CartOwner::User(user_id.0)).await?;
     if cart.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
     }
-    let account = account::find(&app, &consistency, user_id).await?;
+    let account = account::find(app, consistency, user_id).await?;
     let recipient = if account.recipient.is_empty() {
         account.name
     } else {
@@ -119,12 +162,12 @@ pub(super) async fn page(
         country: account.country,
         ..CheckoutForm::default()
     };
-    let cart = CartView::of(&cart, &app.inventory, &consistency).await?;
+    let cart = CartView::of(&cart, &app.inventory, consistency).await?;
     Ok(Html(CheckoutPage {
         page,
         cart,
         form: &form,
-        key: new_key(),
+        key: begun.map_or_else(new_key, |key| key.as_str().to_owned()),
         message: None,
     })
     .into_response())
@@ -158,7 +201,7 @@ pub(super) async fn submit(
     } else {
         new_key()
     };
-    let problem = error.into_problem();
+    let problem = problem_with(error, parse_begun(&form.idempotency_key).as_ref());
     if problem.status().is_server_error() {
         return Ok(problem.into_response());
     }

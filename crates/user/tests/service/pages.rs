@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shop_session::Role;
 use shop_testkit::TestServer;
 
-use crate::shop::{Customer, DECLINED, PAYS, Setup, Shop};
+use crate::shop::{Customer, DECLINED, PAYS, Setup, Shop, new_key};
 
 async fn page(customer: &Customer, path: &str) -> String {
     let response = customer
@@ -100,10 +100,10 @@ async fn a_customer_buys_with_forms_alone() {
     assert_eq!(declined.status(), StatusCode::CONFLICT);
     let declined = declined.text().await.expect("a page");
     assert!(declined.contains("declined"), "{declined}");
-    let new_key = hidden(&declined, "idempotency_key");
-    assert_ne!(new_key, key, "a cancelled order needs a new key");
+    let next_key = hidden(&declined, "idempotency_key");
+    assert_ne!(next_key, key, "a cancelled order needs a new key");
 
-    let bought = send(&new_key, PAYS).await;
+    let bought = send(&next_key, PAYS).await;
     assert_eq!(bought.status(), StatusCode::SEE_OTHER);
     let order = bought.headers()["location"].to_str().expect("a path").to_owned();
     assert!(page(&customer, &order).await.contains("It is yours"));
@@ -113,6 +113,27 @@ async fn a_customer_buys_with_forms_alone() {
         page(&customer, "/account").await.contains("Vienna"),
         "the address is remembered"
     );
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn who_tries_again_without_knowing_the_outcome_does_so_under_the_same_key() {
+    let shop = Shop::open(Setup::default()).await;
+    let customer = shop.customer().await;
+    customer.put_in_cart(shop.print(10).await, 1).await;
+    let key = new_key();
+    let again = format!("/checkout?key={key}");
+    assert_eq!(hidden(&page(&customer, &again).await, "idempotency_key"), key);
+    let of_another_kind = page(&customer, "/checkout?key=%22%3E").await;
+    assert_ne!(hidden(&of_another_kind, "idempotency_key"), "\">");
+
+    let (status, order) = customer.buy(&key, PAYS).await;
+    assert_eq!(status, StatusCode::CREATED, "{order}");
+    // Something new in the cart makes no second order of what was bought.
+    customer.put_in_cart(shop.print(10).await, 1).await;
+    let response = customer.get(&again).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(response.headers()["location"], format!("/orders/{}", order["id"]).as_str());
     shop.close().await;
 }
 
