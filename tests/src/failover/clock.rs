@@ -10,7 +10,7 @@ use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rf
 use crate::{
     failover::tier::{Node, POSTGRES, Tier},
     poll_until,
-    stack::docker,
+    stack::{docker, docker_output},
 };
 
 /// Between an event and the time that a process gives it.
@@ -77,9 +77,11 @@ impl Tier {
             DEADLINE,
             Duration::from_millis(200),
             || async {
-                let log = docker(&["logs", "--timestamps", "--since", &since, &container]).await;
+                let log = docker_output(&["logs", "--timestamps", "--since", &since, &container]).await;
                 let log = log.map_err(|error| format!("{error:#}"))?;
-                let mut offsets = log.lines().filter_map(|line| {
+                // The warden writes to the one, Patroni to the other.
+                let log = [log.stdout, log.stderr].map(|stream| String::from_utf8_lossy(&stream).into_owned());
+                let mut offsets = log.iter().flat_map(|stream| stream.lines()).filter_map(|line| {
                     let (came, said) = line.split_once(' ')?;
                     let came = OffsetDateTime::parse(came, &Rfc3339).ok()?;
                     Some((own_time(said)? - came).whole_seconds())
