@@ -3,6 +3,10 @@
 mod clients;
 mod failures;
 mod framing;
+mod fuzz;
+mod generator;
 mod lifecycle;
+mod recorder;
+mod reference;
 mod routing;
 mod support;
