@@ -1,7 +1,9 @@
 //! The balancer with real backends behind it, some of which die.
 
+mod answers;
 mod clients;
 mod failures;
+mod floods;
 mod framing;
 mod fuzz;
 mod generator;
@@ -9,4 +11,5 @@ mod lifecycle;
 mod recorder;
 mod reference;
 mod routing;
+mod smuggling;
 mod support;
