@@ -108,9 +108,10 @@ impl Lane {
         let whole = self.send(seed, &stream, &[]).await;
         let in_pieces = self.send(seed, &stream, &cuts).await;
         let (requests, end) = reference::read(&stream.bytes);
-        // A request of ambiguous length spoils those that came with it in one piece, and a refused one is the last if
-        // its body was still to come. Everything else is the same however it is cut.
-        let is_comparable = end != End::Broken || requests.is_empty();
+        // A length that is none spoils the requests that came with it in one piece, before and behind which it may
+        // stand; and a refused request is the last if its body was still to come. All else is the same however it is
+        // cut.
+        let is_comparable = end == End::Clean || requests.is_empty();
         let common = whole.statuses.len().min(in_pieces.statuses.len());
         assert!(
             !is_comparable || whole.statuses[..common] == in_pieces.statuses[..common],
