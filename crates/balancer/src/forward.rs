@@ -15,6 +15,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tracing::{info, warn};
 
+use crate::answer;
 use crate::backend::{Backend, FailureKind, Health};
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::exchange::Exchange;
@@ -216,8 +217,8 @@ impl Order<'_> {
                 });
             }
         };
-        if response.status().is_informational() {
-            // Upgrades are never asked for, so nobody may switch protocols.
+        // Upgrades are never asked for, so nobody may switch protocols.
+        if response.status().is_informational() || answer::is_ambiguous(response.headers()) {
             return Err(Failed::Broken { is_reused: false });
         }
         if let Some(served_by) = response.headers().get(SERVED_BY).and_then(|value| value.to_str().ok()) {

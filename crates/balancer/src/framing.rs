@@ -18,7 +18,8 @@ use tokio::time::Sleep;
 
 use crate::patience::Patience;
 
-/// Longest start of a line that is kept when a head arrives in pieces: a name and a length fit easily.
+/// Longest start of a line that is kept when a head arrives in pieces: a name and a length fit easily. A length in a
+/// longer line is refused, in whatever pieces it arrives.
 const LINE_BYTES_KEPT: usize = 96;
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -113,6 +114,7 @@ impl FramingScan {
     }
 
     fn line(&mut self, line: &[u8]) {
+        let is_long = self.partial_is_cut || line.len() > LINE_BYTES_KEPT;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             // Empty lines before a request are skipped, as by RFC 9112 section 2.2.
@@ -129,7 +131,7 @@ impl FramingScan {
             let differs = self.has_length && length != Some(self.length);
             self.has_length = true;
             match length {
-                Some(length) if !self.partial_is_cut && !differs => self.length = length,
+                Some(length) if !is_long && !differs => self.length = length,
                 _ => self.is_ambiguous = true,
             }
         }
@@ -275,6 +277,9 @@ impl AsyncWrite for WatchedStream {
         this.poll_discard(cx).map(Ok)
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

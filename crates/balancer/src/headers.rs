@@ -54,6 +54,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|name| name.trim().parse().ok())
             // Without these a message would be read differently by the next one.
             .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+            // Whether a request may be sent twice is decided by its key, which so has to arrive.
+            .filter(|name| *name != IDEMPOTENCY_KEY)
             .collect();
         for name in nominated {
             headers.remove(name);
@@ -242,6 +244,15 @@ mod tests {
         assert_eq!(headers["content-length"], "5");
         assert_eq!(headers["host"], "a");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+    }
+
+    #[test]
+    fn connection_can_not_name_away_the_key_by_which_a_request_is_repeated() {
+        let headers = forwarded(
+            Side::Public,
+            &[("connection", "idempotency-key"), ("idempotency-key", "k")],
+        );
+        assert_eq!(headers["idempotency-key"], "k");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order, Repeatable};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
-use crate::path;
+use crate::path::{self, PathError};
 use crate::refusal::{self, Refusal};
 use crate::worker::Worker;
 
@@ -135,6 +135,12 @@ async fn pass_on(
         &exchange.identity,
         &shared.via,
     );
+    if body.size_hint().exact().is_none() {
+        // Without it, hyper takes the body of a GET for none.
+        parts
+            .headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = Uri::from(target);
@@ -176,7 +182,14 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
 
 /// A request has one host: that of its target if it names one, else that of its only `Host` line.
 fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
+    if parts.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Refusal::BadHost);
+    }
     if let Some(authority) = parts.uri.authority() {
+        // "GET shop HTTP/1.1": a host to some, a path to others.
+        if parts.uri.scheme().is_none() {
+            return Err(Refusal::BadPath(PathError::NotAbsolute));
+        }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(HOST, host);
     }

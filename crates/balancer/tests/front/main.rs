@@ -1,8 +1,15 @@
 //! The balancer with real backends behind it, some of which die.
 
+mod answers;
 mod clients;
 mod failures;
+mod floods;
 mod framing;
+mod fuzz;
+mod generator;
 mod lifecycle;
+mod recorder;
+mod reference;
 mod routing;
+mod smuggling;
 mod support;
