@@ -10,7 +10,7 @@ use crate::client::{Connection, get};
 use crate::process::{Cores, Process};
 
 /// The same for all of them, since DNS knows addresses only.
-pub(crate) const PORT: u16 = 18_800;
+pub(crate) const PORT: u16 = 28_800;
 const READY_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 

@@ -45,7 +45,7 @@ impl Proxy {
 
     /// Where clients connect.
     pub(crate) fn address(self) -> SocketAddr {
-        (self.host(), 18_080).into()
+        (self.host(), 28_080).into()
     }
 }
 
@@ -139,8 +139,8 @@ impl Pair {
             &[place.gateway.to_str().context("the gateway's path")?],
             &[
                 ("LISTEN_SHOP", Proxy::Ours.address().to_string()),
-                ("LISTEN_EDGE", address(18_081)),
-                ("LISTEN_ADMIN", address(18_082)),
+                ("LISTEN_EDGE", address(28_081)),
+                ("LISTEN_ADMIN", address(28_082)),
                 ("GATEWAY_SHOP_SOCKET", socket.display().to_string()),
                 (
                     "GATEWAY_EDGE_SOCKET",
@@ -169,7 +169,7 @@ impl Pair {
 /// The operators' address of one of our balancers.
 pub(crate) fn admin(number: usize) -> SocketAddr {
     let offset = u16::try_from(number).unwrap_or(0);
-    (Proxy::Ours.host(), 18_100 + offset).into()
+    (Proxy::Ours.host(), 28_100 + offset).into()
 }
 
 fn start_balancer(
@@ -185,8 +185,8 @@ fn start_balancer(
         |base: u16| SocketAddr::from((Proxy::Ours.host(), base + u16::try_from(number).unwrap_or(0))).to_string();
     let mut env = vec![
         ("LISTEN_PUBLIC", Proxy::Ours.address().to_string()),
-        ("LISTEN_ORIGIN", port(18_200)),
-        ("LISTEN_PRIVATE", port(18_300)),
+        ("LISTEN_ORIGIN", port(28_200)),
+        ("LISTEN_PRIVATE", port(28_300)),
         ("LISTEN_ADMIN", admin(number).to_string()),
         ("ROUTES_FILE", routes.display().to_string()),
         ("INSTANCE", format!("balancer-{number}")),
