@@ -10,7 +10,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::text::{push_decimal, push_digits, push_ms_exact};
+
 const BATCH_BYTES: usize = 16 * 1024;
+/// Room for the line with which a batch becomes full.
+const BATCH_CAPACITY: usize = BATCH_BYTES + 2 * 1024;
 const BATCHES_WAITING_MAX: usize = 256;
 
 /// What is said of one request. The query is left out: it may hold what people searched for.
@@ -76,7 +80,7 @@ impl AccessLog {
     pub(crate) fn buffer(&self) -> LogBuffer {
         LogBuffer {
             log: self.clone(),
-            lines: RefCell::new(String::new()),
+            lines: RefCell::default(),
         }
     }
 }
@@ -88,11 +92,17 @@ fn write_forever(waiting: &Receiver<String>) {
     }
 }
 
+#[derive(Debug, Default)]
+struct Lines {
+    text: String,
+    clock: Clock,
+}
+
 /// Collects the lines of one thread.
 #[derive(Debug)]
 pub(crate) struct LogBuffer {
     log: AccessLog,
-    lines: RefCell<String>,
+    lines: RefCell<Lines>,
 }
 
 impl LogBuffer {
@@ -102,9 +112,12 @@ impl LogBuffer {
             return;
         }
         let is_full = {
-            let mut lines = self.lines.borrow_mut();
-            write_line(&mut lines, line, &self.log.instance, SystemTime::now());
-            lines.len() >= BATCH_BYTES
+            let Lines { text, clock } = &mut *self.lines.borrow_mut();
+            if text.capacity() == 0 {
+                text.reserve(BATCH_CAPACITY);
+            }
+            write_line(text, line, &self.log.instance, clock, SystemTime::now());
+            text.len() >= BATCH_BYTES
         };
         if is_full {
             self.flush();
@@ -113,7 +126,7 @@ impl LogBuffer {
 
     /// Hands over what there is.
     pub(crate) fn flush(&self) {
-        let batch = std::mem::take(&mut *self.lines.borrow_mut());
+        let batch = std::mem::take(&mut self.lines.borrow_mut().text);
         if batch.is_empty() {
             return;
         }
@@ -131,42 +144,54 @@ impl Drop for LogBuffer {
     }
 }
 
-fn write_line(out: &mut String, line: &Line<'_>, instance: &str, now: SystemTime) {
+fn write_line(out: &mut String, line: &Line<'_>, instance: &str, clock: &mut Clock, now: SystemTime) {
     out.push_str("{\"ts\":\"");
-    write_timestamp(out, now);
+    clock.write(out, now);
     out.push_str("\",\"level\":\"INFO\",\"msg\":\"");
     write_escaped(out, line.method);
     out.push(' ');
     write_escaped(out, line.path);
-    // Writing to a String can't fail.
-    let _ = write!(out, " {}\",\"service\":\"balancer\",\"instance\":\"", line.status);
+    out.push(' ');
+    push_decimal(out, line.status.into());
+    out.push_str("\",\"service\":\"balancer\",\"instance\":\"");
     write_escaped(out, instance);
-    let _ = write!(
-        out,
-        "\",\"trace_id\":\"{}\",\"span_id\":\"{}\"",
-        line.trace_id, line.span_id
-    );
-    let _ = write!(
-        out,
-        ",\"target\":\"access\",\"request_id\":\"{}\",\"method\":\"",
-        line.request_id
-    );
-    write_escaped(out, line.method);
-    out.push_str("\",\"path\":\"");
-    write_escaped(out, line.path);
-    out.push_str("\",\"route\":\"");
-    write_escaped(out, line.route);
-    out.push_str("\",\"upstream\":\"");
-    write_escaped(out, line.upstream);
-    let ms = line.duration.as_secs_f64() * 1e3;
-    let _ = writeln!(
-        out,
-        "\",\"side\":\"{}\",\"status\":{},\"tries\":{},\"ms\":{ms:.3},\"bytes\":{},\"complete\":{}}}",
-        line.side, line.status, line.tries, line.bytes_sent, line.is_complete
-    );
+    for (name, value) in [
+        ("trace_id", line.trace_id),
+        ("span_id", line.span_id),
+        ("target", "access"),
+        ("request_id", line.request_id),
+        ("method", line.method),
+        ("path", line.path),
+        ("route", line.route),
+        ("upstream", line.upstream),
+        ("side", line.side),
+    ] {
+        out.push_str("\",\"");
+        out.push_str(name);
+        out.push_str("\":\"");
+        write_escaped(out, value);
+    }
+    out.push_str("\",\"status\":");
+    push_decimal(out, line.status.into());
+    out.push_str(",\"tries\":");
+    push_decimal(out, line.tries.into());
+    out.push_str(",\"ms\":");
+    push_ms_exact(out, line.duration);
+    out.push_str(",\"bytes\":");
+    push_decimal(out, line.bytes_sent);
+    out.push_str(if line.is_complete {
+        ",\"complete\":true}\n"
+    } else {
+        ",\"complete\":false}\n"
+    });
 }
 
 fn write_escaped(out: &mut String, text: &str) {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push_str(text);
+        return;
+    }
     for character in text.chars() {
         match character {
             '"' | '\\' => {
@@ -174,6 +199,7 @@ fn write_escaped(out: &mut String, text: &str) {
                 out.push(character);
             }
             control if control < ' ' => {
+                // Writing to a String can't fail.
                 let _ = write!(out, "\\u{:04x}", control as u32);
             }
             other => out.push(other),
@@ -181,10 +207,33 @@ fn write_escaped(out: &mut String, text: &str) {
     }
 }
 
+/// The timestamp of the last line, since most of it is the next one's too.
+#[derive(Debug, Default)]
+struct Clock {
+    second: Option<u64>,
+    /// Up to the second.
+    text: String,
+}
+
+impl Clock {
+    /// Appends a time in RFC 3339.
+    fn write(&mut self, out: &mut String, now: SystemTime) {
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = since_epoch.as_secs();
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.text.clear();
+            write_second(&mut self.text, second);
+        }
+        out.push_str(&self.text);
+        out.push('.');
+        push_digits::<3>(out, since_epoch.subsec_millis().into());
+        out.push('Z');
+    }
+}
+
 /// RFC 3339 in UTC, by the civil calendar counted from March (as in Hinnant's "chrono-compatible date algorithms").
-fn write_timestamp(out: &mut String, now: SystemTime) {
-    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since_epoch.as_secs();
+fn write_second(out: &mut String, seconds: u64) {
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
@@ -199,11 +248,8 @@ fn write_timestamp(out: &mut String, now: SystemTime) {
     };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let milliseconds = since_epoch.subsec_millis();
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z"
-    );
+    // Writing to a String can't fail.
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
 }
 
 #[cfg(test)]
@@ -212,7 +258,8 @@ mod tests {
 
     fn timestamp(seconds: u64, milliseconds: u32) -> String {
         let mut out = String::new();
-        write_timestamp(&mut out, UNIX_EPOCH + Duration::new(seconds, milliseconds * 1_000_000));
+        let now = UNIX_EPOCH + Duration::new(seconds, milliseconds * 1_000_000);
+        Clock::default().write(&mut out, now);
         out
     }
 
@@ -222,6 +269,18 @@ mod tests {
         assert_eq!(timestamp(951_782_400, 7), "2000-02-29T00:00:00.007Z");
         assert_eq!(timestamp(1_709_251_199, 999), "2024-02-29T23:59:59.999Z");
         assert_eq!(timestamp(4_107_542_400, 0), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_is_right() {
+        let mut clock = Clock::default();
+        for milliseconds in [7, 999, 1000, 1001, 59_999, 60_000] {
+            let now = UNIX_EPOCH + Duration::from_millis(milliseconds);
+            let mut out = String::new();
+            clock.write(&mut out, now);
+            let (seconds, left) = (milliseconds / 1000, milliseconds as u32 % 1000);
+            assert_eq!(out, timestamp(seconds, left));
+        }
     }
 
     #[test]
@@ -242,7 +301,7 @@ mod tests {
             span_id: "s",
         };
         let mut out = String::new();
-        write_line(&mut out, &line, "balancer-1", SystemTime::now());
+        write_line(&mut out, &line, "balancer-1", &mut Clock::default(), SystemTime::now());
         let parsed: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         assert_eq!(parsed["path"], "/a\"b\\c\u{1}");
         assert_eq!(parsed["ms"], 1.5);

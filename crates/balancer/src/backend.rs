@@ -69,6 +69,7 @@ pub(crate) struct Backend {
     pub(crate) id: u64,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    address_text: String,
     epoch: Instant,
     in_flight: AtomicU32,
     latency_us: AtomicU64,
@@ -107,6 +108,7 @@ impl Backend {
         Self {
             id,
             address,
+            address_text: address.to_string(),
             epoch: Instant::now(),
             in_flight: AtomicU32::new(0),
             latency_us: AtomicU64::new(0f64.to_bits()),
@@ -261,8 +263,8 @@ impl Backend {
     }
 
     /// What the instance calls itself, or its address until it has said so.
-    pub(crate) fn name(&self) -> String {
-        self.instance.get().cloned().unwrap_or_else(|| self.address.to_string())
+    pub(crate) fn name(&self) -> &str {
+        self.instance.get().unwrap_or(&self.address_text)
     }
 
     /// Learns the instance's name from the `X-Served-By` of an answer.

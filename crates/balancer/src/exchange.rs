@@ -88,7 +88,7 @@ impl Drop for Exchange {
             route: route.map_or("none", |route| &route.prefix),
             side: self.side.as_str(),
             status: self.status.as_u16(),
-            upstream: &upstream,
+            upstream,
             tries: self.tries,
             duration,
             bytes_sent: self.bytes_sent,

@@ -43,6 +43,8 @@ pub(crate) struct Order<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service: &'a Arc<Service>,
     pub(crate) deadline: Instant,
+    /// Whether the request does no harm when it arrives twice.
+    pub(crate) is_repeatable: bool,
     /// How far the client's body has come.
     pub(crate) upload: Rc<Cell<Upload>>,
 }
@@ -98,7 +100,7 @@ impl Order<'_> {
             }
             exchange.tries += 1;
             exchange.backend = Some(backend.clone());
-            let mut spare = duplicate(&request);
+            let mut spare = self.is_repeatable.then(|| duplicate(&request)).flatten();
             let began = Instant::now();
             let failed = match self
                 .attempt(&backend, request, wants_fresh, spare.is_some(), &tried)
@@ -268,23 +270,11 @@ impl Order<'_> {
     }
 }
 
-/// The same request again, if it may be sent twice.
+/// The same request again, if its body is still there.
 fn duplicate(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request
-        .extensions()
-        .get::<Repeatable>()
-        .is_some_and(|repeatable| repeatable.0)
-    {
-        return None;
-    }
     let mut copy = Request::new(request.body().again()?);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    copy.extensions_mut().insert(Repeatable(true));
     Some(copy)
 }
-
-/// Marks a request that does no harm when it arrives twice.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Repeatable(pub(crate) bool);

@@ -1,28 +1,21 @@
 //! What a proxy must and may do to headers: hop-by-hop ones end here (RFC 9110 section 7.6.1), forwarding ones are
 //! added, and what only insiders may say is taken from outsiders.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, REFERRER_POLICY, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 
 use crate::Side;
 use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
+use crate::text::{push_address, push_ms};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const POSITIONS: HeaderName = HeaderName::from_static("zillion-positions");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 /// `X-Served-By`
 pub(crate) const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -32,19 +25,37 @@ pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Names that have a meaning between two neighbours only.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// What outsiders say of where a request came from.
+fn is_forwarding(name: &str) -> bool {
+    matches!(
+        name,
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-real-ip"
+    )
+}
+
+/// One look at the few headers that are there is cheaper than a search for each that could be.
+fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_unwanted(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn remove_nominated(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let nominated: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -61,9 +72,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
 }
 
 /// Makes a client's headers into those for a backend.
@@ -74,31 +82,21 @@ pub(crate) fn forward_request(
     identity: &Identity,
     via: &HeaderValue,
 ) {
-    remove_hop_by_hop(headers);
-    // Whoever reads the body sends "100 Continue"; that is this process.
-    headers.remove(EXPECT);
-    if side == Side::Public {
-        for name in [
-            FORWARDED,
-            FORWARDED_FOR,
-            FORWARDED_PROTO,
-            FORWARDED_HOST,
-            FORWARDED_PORT,
-            REAL_IP,
-        ] {
-            headers.remove(name);
-        }
+    remove_nominated(headers);
+    remove_all(headers, |name| {
+        is_hop_by_hop(name)
+            // Whoever reads the body sends "100 Continue"; that is this process.
+            || name == "expect"
+            || (side == Side::Public && is_forwarding(name))
+            || (side != Side::Private && name == "zillion-positions")
+            || (!identity.continues_trace && name == "tracestate")
+    });
+    let mut client = String::with_capacity(48);
+    if let Some(earlier) = headers.get(FORWARDED_FOR).and_then(|earlier| earlier.to_str().ok()) {
+        client.push_str(earlier);
+        client.push_str(", ");
     }
-    if side != Side::Private {
-        headers.remove(POSITIONS);
-    }
-    if !identity.continues_trace {
-        headers.remove(TRACESTATE);
-    }
-    let client = match headers.get(FORWARDED_FOR).and_then(|earlier| earlier.to_str().ok()) {
-        Some(earlier) => format!("{earlier}, {}", peer.ip()),
-        None => peer.ip().to_string(),
-    };
+    push_address(&mut client, peer.ip());
     insert(headers, FORWARDED_FOR, &client);
     if !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -124,7 +122,8 @@ pub(crate) struct Failover {
 
 /// Makes a backend's headers into those for the client.
 pub(crate) fn forward_response(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
+    remove_nominated(headers);
+    remove_all(headers, is_hop_by_hop);
 }
 
 /// Says who answered, and what a browser may do with it.
@@ -137,15 +136,15 @@ pub(crate) fn sign_response(
     request_id: &str,
 ) {
     let mut timing = String::with_capacity(160);
-    // Writing to a String can't fail.
-    let _ = write!(timing, "balancer;desc=\"{instance}\";dur={:.1}", milliseconds(elapsed));
+    timing.push_str("balancer;desc=\"");
+    timing.push_str(instance);
+    timing.push_str("\";dur=");
+    push_ms(&mut timing, elapsed);
     for failover in failovers {
-        let _ = write!(
-            timing,
-            ", failover;desc=\"{}\";dur={:.1}",
-            failover.description,
-            milliseconds(failover.elapsed)
-        );
+        timing.push_str(", failover;desc=\"");
+        timing.push_str(&failover.description);
+        timing.push_str("\";dur=");
+        push_ms(&mut timing, failover.elapsed);
     }
     prepend(headers, SERVER_TIMING, timing);
     prepend(headers, SERVED_BY, instance.to_owned());
@@ -164,10 +163,6 @@ pub(crate) fn sign_response(
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {

@@ -24,6 +24,7 @@ mod refusal;
 pub mod routes;
 mod service;
 mod stats;
+mod text;
 mod upstream;
 mod worker;
 

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
 use crate::exchange::{Exchange, start_of};
-use crate::forward::{Answer, Order, Repeatable};
+use crate::forward::{Answer, Order};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
 use crate::path::{self, PathError};
@@ -145,11 +145,11 @@ async fn pass_on(
     *request.method_mut() = parts.method;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = parts.headers;
-    request.extensions_mut().insert(Repeatable(is_repeatable));
     let order = Order {
         worker,
         service,
         deadline: exchange.started + route.deadline,
+        is_repeatable,
         upload,
     };
     order.send(exchange, request, failovers).await

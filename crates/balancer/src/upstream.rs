@@ -23,7 +23,8 @@ const READY_DEADLINE: Duration = Duration::from_millis(100);
 const IDLE_PER_BACKEND_MAX: usize = 128;
 /// Less than the services keep idle connections (10 s), so that it is mostly this side that closes them.
 const IDLE_MAX: Duration = Duration::from_secs(8);
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Largest head of an answer, and most that is read at a time: a photo's 64 KiB come together with their head.
+const READ_BYTES_MAX: usize = 80 * 1024;
 
 pub(crate) type Sender = SendRequest<RequestBody>;
 
@@ -130,7 +131,7 @@ async fn connect(backend: &Backend) -> io::Result<Sender> {
     let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(backend.address)).await??;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(READ_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;

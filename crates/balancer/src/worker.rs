@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use shop_net::listen::{Accepted, ListenSource, Listeners};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,6 @@ const CLIENT_IDLE_MAX: Duration = Duration::from_secs(75);
 /// What the kernel takes from us beyond what is on its way to the client. It may take megabytes else, and a client on
 /// a slow line would seem to take nothing for as long as they last.
 const UNSENT_BYTES_MAX: u32 = 64 * 1024;
-const HEADERS_MAX: usize = 100;
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const LOG_INTERVAL: Duration = Duration::from_millis(200);
 const SWEEP_TURNS: u32 = 25;
@@ -46,19 +45,20 @@ pub(crate) struct Worker {
 
 /// Serves until the process stops. `sockets` are where each side's connections come from.
 pub(crate) fn run(shared: Arc<Shared>, sockets: Vec<(Side, ListenSource)>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
     let stop = shared.stop.clone();
     let worker = Rc::new(Worker {
         log: shared.log.buffer(),
         pool: Pool::default(),
         shared,
     });
-    let local = LocalSet::new();
     for (side, source) in sockets {
-        local.spawn_local(accept_forever(worker.clone(), side, source));
+        runtime.spawn_local(accept_forever(worker.clone(), side, source));
     }
-    local.spawn_local(keep_house(worker.clone()));
-    local.block_on(&runtime, stop.cancelled());
+    runtime.spawn_local(keep_house(worker.clone()));
+    runtime.block_on(stop.cancelled());
     worker.log.flush();
     Ok(())
 }
@@ -146,9 +146,9 @@ async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
     });
     let service = service_fn(move |request| proxy::serve(worker.clone(), client.clone(), request));
     let connection = http1::Builder::new()
+        // A head has at most 100 lines: hyper's own limit, for which it has room on the stack.
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_IDLE_MAX)
-        .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(2 * HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
