@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -35,9 +34,7 @@ const KEPT_BODY_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) side: Side,
-    pub(crate) peer: SocketAddr,
-    /// Set once a request of ambiguous length was seen on the connection.
-    pub(crate) is_ambiguous: Rc<Cell<bool>>,
+    pub(crate) connection: shop_front::Client,
 }
 
 /// Answers one request.
@@ -131,7 +128,7 @@ async fn pass_on(
     headers::forward_request(
         &mut parts.headers,
         client.side,
-        client.peer,
+        client.connection.peer,
         &exchange.identity,
         &shared.via,
     );
@@ -150,7 +147,7 @@ async fn pass_on(
 }
 
 fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
-    if client.is_ambiguous.get() {
+    if client.connection.is_ambiguous() {
         return Err(Refusal::AmbiguousLength);
     }
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();

@@ -65,7 +65,7 @@ pub struct Config {
 
     /// How many clients may be connected at once.
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 10_000)]
-    pub connections_max: usize,
+    pub connections_max: u32,
 
     /// How many requests may be under way to the origin at once.
     #[arg(long, env = "FETCHES_MAX", default_value_t = 256)]
