@@ -112,6 +112,7 @@ fn backends(shared: &Shared) -> Value {
         "ready": shared.is_ready(),
         "draining": shared.is_draining(),
         "connections": shared.front.open(),
+        "tunnels": shared.front.tunnels(),
         "in_flight": shared.admission.in_flight(),
         "services": services,
     })

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    REFERRER_POLICY, TE, TRANSFER_ENCODING, UPGRADE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -31,15 +31,15 @@ pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 /// `Idempotency-Key`
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Names that have a meaning between two neighbours only.
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// Names that have a meaning between two neighbours only. `Trailer` is not among them: who forwards the trailers has to
+/// announce them.
+const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -64,15 +64,48 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the client says that it takes trailers. Then the backend may send them.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 may have each cookie in a line of its own; HTTP/1.1 has one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// Makes a client's headers into those for a backend.
 pub(crate) fn forward_request(
     headers: &mut HeaderMap,
     side: Side,
     peer: SocketAddr,
+    is_tls: bool,
     identity: &Identity,
     via: &HeaderValue,
 ) {
+    let takes_trailers = takes_trailers(headers);
     remove_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    join_cookies(headers);
     // Whoever reads the body sends "100 Continue"; that is this process.
     headers.remove(EXPECT);
     if side == Side::Public {
@@ -99,7 +132,10 @@ pub(crate) fn forward_request(
     };
     insert(headers, FORWARDED_FOR, &client);
     if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(
+            FORWARDED_PROTO,
+            HeaderValue::from_static(if is_tls { "https" } else { "http" }),
+        );
     }
     if !headers.contains_key(FORWARDED_HOST)
         && let Some(host) = headers.get(HOST).cloned()
@@ -203,6 +239,7 @@ mod tests {
             &mut headers,
             side,
             peer(),
+            false,
             &identity,
             &HeaderValue::from_static("1.1 balancer-1"),
         );
@@ -223,10 +260,20 @@ mod tests {
                 ("accept", "text/html"),
             ],
         );
-        for gone in ["connection", "x-secret", "keep-alive", "te", "upgrade", "expect"] {
+        for gone in ["x-secret", "keep-alive", "upgrade", "expect"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
+        // Its own word to its own neighbour: the client takes trailers.
+        assert_eq!(headers["connection"], "te");
+        assert_eq!(headers["te"], "trailers");
         assert_eq!(headers["accept"], "text/html");
+    }
+
+    #[test]
+    fn cookies_of_several_lines_become_one() {
+        let headers = forwarded(Side::Public, &[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        let lines: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(lines, ["a=1; b=2; c=3"]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod refusal;
 pub mod routes;
 mod service;
 mod stats;
+mod upgrade;
 mod upstream;
 mod worker;
 
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use shop_front::access_log::{AccessLog, LogWriter};
+use shop_front::tls::Tls;
 use shop_front::{Entrance, Front};
 use shop_net::discovery::Discovery;
 use shop_net::listen::ListenSource;
@@ -43,6 +45,8 @@ use crate::service::Service;
 use crate::stats::Stats;
 
 const CLIENT_IDLE_MAX: Duration = Duration::from_secs(75);
+/// How long a WebSocket may be silent. Most that are in use send a ping more often.
+const TUNNEL_IDLE_MAX: Duration = Duration::from_secs(300);
 const HEADERS_MAX: usize = 100;
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
@@ -101,6 +105,8 @@ impl Shared {
 pub struct Sockets {
     /// Customers.
     pub public: ListenSource,
+    /// Customers who speak TLS.
+    pub public_tls: Option<(ListenSource, Tls)>,
     /// Edges.
     pub origin: ListenSource,
     /// Services.
@@ -118,6 +124,8 @@ pub struct Limits {
     pub in_flight_max: u32,
     /// Open client connections.
     pub connections_max: u32,
+    /// Open client connections among them that have left HTTP behind (WebSocket).
+    pub tunnels_max: u32,
     /// How long a client may make this process wait until it takes the next part of its answer.
     pub client_stall_max: Duration,
     /// From the beginning of draining until idle connections are closed.
@@ -159,6 +167,8 @@ impl Balancer {
             log,
             front: Front::new(shop_front::Limits {
                 connections_max: limits.connections_max,
+                tunnels_max: limits.tunnels_max,
+                tunnel_idle_max: TUNNEL_IDLE_MAX,
                 stall_max: limits.client_stall_max,
                 idle_max: CLIENT_IDLE_MAX,
                 headers_max: HEADERS_MAX,
@@ -179,19 +189,18 @@ impl Balancer {
             shared.clone(),
             sockets.admin,
         ))));
-        let threads = start_threads(
-            &shared,
-            limits.workers,
-            &[
-                (Side::Public, sockets.public),
-                (Side::Origin, sockets.origin),
-                (Side::Private, sockets.private),
-            ]
-            .map(|(side, source)| {
-                let is_public = side == Side::Public;
-                (side, Entrance { source, is_public })
-            }),
-        )?;
+        let mut entrances: Vec<(Side, Entrance)> = [
+            (Side::Public, sockets.public),
+            (Side::Origin, sockets.origin),
+            (Side::Private, sockets.private),
+        ]
+        .map(|(side, source)| (side, entrance(side, source, None)))
+        .into();
+        if let Some((source, tls)) = sockets.public_tls {
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(tls.clone().reload_forever())));
+            entrances.push((Side::Public, entrance(Side::Public, source, Some(tls))));
+        }
+        let threads = start_threads(&shared, limits.workers, &entrances)?;
         Ok(Self {
             shared,
             limits,
@@ -219,6 +228,14 @@ impl Balancer {
         drop(self.shared);
         self.log_writer.finish().await;
         left == 0
+    }
+}
+
+fn entrance(side: Side, source: ListenSource, tls: Option<Tls>) -> Entrance {
+    Entrance {
+        source,
+        tls,
+        is_public: side == Side::Public,
     }
 }
 

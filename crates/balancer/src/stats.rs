@@ -73,6 +73,12 @@ pub(crate) fn render(shared: &Shared) -> String {
             shared.front.accepted(),
         ),
         ("balancer_log_batches_lost_total", "counter", shared.log.lost_batches()),
+        (
+            "balancer_tls_handshakes_failed_total",
+            "counter",
+            shared.front.handshakes_failed(),
+        ),
+        ("balancer_tunnels", "gauge", u64::from(shared.front.tunnels())),
         ("balancer_connections", "gauge", u64::from(shared.front.open())),
         ("balancer_in_flight", "gauge", u64::from(shared.admission.in_flight())),
     ];

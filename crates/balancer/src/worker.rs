@@ -55,7 +55,7 @@ async fn sweep_forever(worker: Rc<Worker>) {
 
 async fn serve_side(worker: Rc<Worker>, side: Side, entrance: Entrance) {
     let front = worker.shared.front.clone();
-    let make_service = move |connection| {
+    let make_service = move |connection: shop_front::Client| {
         let worker = worker.clone();
         let client = Rc::new(Client { side, connection });
         service_fn(move |request| proxy::serve(worker.clone(), client.clone(), request))

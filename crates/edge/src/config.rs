@@ -30,6 +30,9 @@ pub struct Config {
     #[arg(long, env = "LISTEN_PUBLIC", default_value = "0.0.0.0:8081")]
     pub listen_public: SocketAddr,
 
+    #[command(flatten)]
+    pub tls: shop_front::tls::TlsSettings,
+
     /// Where operators, health checks and purges are served.
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub listen_admin: SocketAddr,

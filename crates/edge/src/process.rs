@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shop_front::Entrance;
 use shop_front::access_log::AccessLog;
+use shop_front::tls::Tls;
 use shop_net::listen::ListenSource;
 use shop_net::{handover, instance, listen};
 use shop_telemetry::startup;
@@ -24,8 +25,12 @@ pub async fn main() -> ExitCode {
     if config.health_check {
         return startup::health_check(config.listen_admin, "/readyz").await;
     }
+    let tls = config
+        .tls
+        .load()
+        .unwrap_or_else(|error| startup::exit_config(format!("{:#}", anyhow::Error::from(error))));
     let _telemetry = shop_telemetry::init("edge");
-    match run(&config).await {
+    match run(&config, tls).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "The edge can't run");
@@ -34,7 +39,7 @@ pub async fn main() -> ExitCode {
     }
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(config: &Config, tls: Option<Tls>) -> anyhow::Result<()> {
     listen::raise_open_files_limit();
     let instance = instance::name(config.instance.as_deref(), "edge").await;
     shop_telemetry::set_instance(&instance);
@@ -48,6 +53,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         None => ListenSource::bind(config.listen_public)
             .with_context(|| format!("LISTEN_PUBLIC: {} can't be bound", config.listen_public))?,
     };
+    let public_tls = config.tls.listen().context("LISTEN_PUBLIC_TLS")?.zip(tls);
     let admin_listener = tokio::net::TcpListener::bind(config.listen_admin)
         .await
         .with_context(|| format!("LISTEN_ADMIN: {} can't be bound", config.listen_admin))?;
@@ -78,10 +84,19 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         }
     });
 
-    let entrances = vec![Entrance {
+    let mut entrances = vec![Entrance {
         source,
+        tls: None,
         is_public: true,
     }];
+    if let Some((source, tls)) = public_tls {
+        tokio::spawn(tls.clone().reload_forever());
+        entrances.push(Entrance {
+            source,
+            tls: Some(tls),
+            is_public: true,
+        });
+    }
     let mut threads = Vec::new();
     for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
         let thread = server::start_thread(

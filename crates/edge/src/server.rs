@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use shop_front::{Entrance, Front, Limits, accept_forever};
+use shop_front::{Client, Entrance, Front, Limits, accept_forever};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ const DISK_THREADS_MAX: usize = 8;
 pub fn front(connections_max: u32) -> Arc<Front> {
     Front::new(Limits {
         connections_max,
+        tunnels_max: 0,
+        tunnel_idle_max: IDLE_MAX,
         stall_max: STALL_MAX,
         idle_max: IDLE_MAX,
         headers_max: HEADERS_MAX,
@@ -65,13 +68,14 @@ pub fn start_thread(
 
 async fn serve(entrance: Entrance, app: Arc<App>, front: Arc<Front>, log: Rc<ThreadLog>) {
     let draining = front.clone();
-    let make_service = move |client| {
+    let make_service = move |client: Client| {
         let (app, log, client, front) = (app.clone(), log.clone(), Rc::new(client), draining.clone());
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
+            let is_http2 = request.version() == Version::HTTP_2;
             let (front, answering) = (front.clone(), handle(app.clone(), log.clone(), client.clone(), request));
             async move {
                 let mut response = answering.await;
-                if front.is_draining() {
+                if front.is_draining() && !is_http2 {
                     response
                         .headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));

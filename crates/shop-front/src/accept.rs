@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -13,6 +14,7 @@ use shop_net::listen::{Accepted, ListenSource, Listeners};
 use tokio::time::timeout;
 
 use crate::connection::{self, Treatment};
+use crate::tls::Tls;
 use crate::{Client, Front, OpenConnection};
 
 /// Pause before looking again whether there is room for another connection.
@@ -25,6 +27,8 @@ const LEFT_OVER_MAX: u32 = 64;
 pub struct Entrance {
     /// The listening socket.
     pub source: ListenSource,
+    /// What is spoken beneath HTTP, if anything.
+    pub tls: Option<Tls>,
     /// Whether anybody may come. Strangers have to ask something soon, and wait while there are too many of them; the
     /// processes of one's own always get through: they are few, and others wait for them.
     pub is_public: bool,
@@ -40,11 +44,11 @@ where
     M: Fn(Client) -> S + Clone + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     S::Future: 'static,
-    B: Body + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let Entrance { source, is_public } = entrance;
-    let treatment = Treatment { is_public };
+    let Entrance { source, tls, is_public } = entrance;
+    let treatment = Treatment { tls, is_public };
     let others_accept = source.is_handed_over();
     let until = if others_accept { &front.drain } else { &front.close }.clone();
     let mut listeners = source.listeners();

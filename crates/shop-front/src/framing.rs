@@ -49,6 +49,11 @@ impl FramingScan {
         self.state == State::Head && (self.seen_request_line || !self.partial.is_empty())
     }
 
+    /// Nothing more is looked at.
+    pub(crate) fn stop(&mut self) {
+        self.state = State::Unwatched;
+    }
+
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.state {

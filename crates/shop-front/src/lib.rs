@@ -1,7 +1,7 @@
 //! What the processes share that customers connect to: the balancer and the edge.
 //!
 //! [`accept_forever`] takes connections from a listening socket and serves each on the thread that took it: a
-//! [`stream::WatchedStream`] watches its bytes and its time, and hyper speaks HTTP over it. [`Front`] is what the threads
+//! `WatchedStream` watches its bytes and its time, and hyper speaks HTTP/1.1 or HTTP/2 over it, in the clear or by [`tls`]. [`Front`] is what the threads
 //! have in common: how many connections are open, and whether the process drains. [`access_log`] writes a line for each
 //! request.
 
@@ -9,8 +9,11 @@ mod accept;
 pub mod access_log;
 mod connection;
 mod framing;
+mod http2;
 mod patience;
 mod stream;
+pub mod tls;
+mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::accept::{Entrance, accept_forever};
+pub use crate::tunnel::Tunnel;
 
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -29,6 +33,10 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Limits {
     /// Open connections; what is more waits in the kernel or goes to another process.
     pub connections_max: u32,
+    /// Connections among them that have left HTTP behind (WebSocket).
+    pub tunnels_max: u32,
+    /// How long such a connection may stay open while nothing passes.
+    pub tunnel_idle_max: Duration,
     /// How long a client may make this process wait until it takes the next part of its answer.
     pub stall_max: Duration,
     /// How long a connection may stay open between two requests.
@@ -44,7 +52,9 @@ pub struct Limits {
 pub struct Front {
     limits: Limits,
     open: AtomicU32,
+    tunnels: AtomicU32,
     accepted: AtomicU64,
+    handshakes_failed: AtomicU64,
     drain: CancellationToken,
     close: CancellationToken,
 }
@@ -55,7 +65,9 @@ impl Front {
         Arc::new(Self {
             limits,
             open: AtomicU32::new(0),
+            tunnels: AtomicU32::new(0),
             accepted: AtomicU64::new(0),
+            handshakes_failed: AtomicU64::new(0),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
         })
@@ -64,6 +76,16 @@ impl Front {
     /// Connections that are open now.
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
+    }
+
+    /// Connections among them that have left HTTP behind.
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Relaxed)
+    }
+
+    /// Connections that ended before TLS was spoken.
+    pub fn handshakes_failed(&self) -> u64 {
+        self.handshakes_failed.load(Relaxed)
     }
 
     /// Connections that were ever accepted.
@@ -127,8 +149,12 @@ impl Drop for OpenConnection {
 pub struct Client {
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Whether it speaks TLS with us.
+    pub is_tls: bool,
     /// Set once a request of ambiguous length was seen on the connection.
     is_ambiguous: Arc<AtomicBool>,
+    front: Arc<Front>,
+    gone: CancellationToken,
 }
 
 impl Client {
@@ -136,5 +162,10 @@ impl Client {
     /// that this request and any later one is to be refused.
     pub fn is_ambiguous(&self) -> bool {
         self.is_ambiguous.load(Relaxed)
+    }
+
+    /// A place for the connection when it leaves HTTP, if there is one.
+    pub fn reserve_tunnel(&self) -> Option<Tunnel> {
+        Tunnel::reserve(&self.front, &self.gone)
     }
 }

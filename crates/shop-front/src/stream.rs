@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 
 use crate::framing::FramingScan;
 use crate::patience::Patience;
@@ -26,10 +27,65 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Nobody is listened to for more than this meanwhile.
 const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// What carries HTTP.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The same for both.
+macro_rules! on_either {
+    ($transport:expr, $stream:ident => $call:expr) => {
+        match $transport {
+            Transport::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Transport::Tls($stream) => {
+                let $stream = Pin::new($stream.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_either!(&mut *self, stream => stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_either!(&mut *self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_either!(&mut *self, stream => stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_either!(&mut *self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_either!(&mut *self, stream => stream.poll_shutdown(cx))
+    }
+}
+
 /// A client's connection under watch.
 #[derive(Debug)]
 pub(crate) struct WatchedStream {
-    stream: TcpStream,
+    stream: Transport,
     scan: FramingScan,
     is_ambiguous: Arc<AtomicBool>,
     head_deadline: Option<Pin<Box<Sleep>>>,
@@ -41,7 +97,7 @@ pub(crate) struct WatchedStream {
 impl WatchedStream {
     /// The cell is set once a request of ambiguous length was seen; it is never cleared, since nothing that follows
     /// on the connection can be trusted. A client may keep its answers waiting for as long as `stall_max`.
-    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> (Self, Arc<AtomicBool>) {
+    pub(crate) fn new(stream: Transport, stall_max: Duration) -> (Self, Arc<AtomicBool>) {
         let is_ambiguous = Arc::new(AtomicBool::new(false));
         let scan = FramingScan::new();
         (
@@ -61,6 +117,16 @@ impl WatchedStream {
     /// The first request has to come soon, too: a connection that asks nothing is in the way of others.
     pub(crate) fn expect_request(&mut self) {
         self.head_deadline = Some(Box::pin(tokio::time::sleep(HEAD_DEADLINE)));
+    }
+
+    /// What follows is not HTTP/1.1.
+    pub(crate) fn stop_scanning(&mut self) {
+        self.scan.stop();
+    }
+
+    /// No longer watched.
+    pub(crate) fn into_transport(self) -> Transport {
+        self.stream
     }
 
     /// Reads what nobody wants, until the client is done or its time is over.
@@ -133,7 +199,9 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // TLS may have taken what the client has not; in the clear there is nothing to wait for.
+        self.patience.after_write(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,7 +228,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (watched, _) = WatchedStream::new(accepted.expect("accepted").0, STALL_MAX);
+        let (watched, _) = WatchedStream::new(Transport::Plain(accepted.expect("accepted").0), STALL_MAX);
         (watched, client.expect("connected"))
     }
 

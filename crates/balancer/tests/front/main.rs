@@ -3,6 +3,10 @@
 mod clients;
 mod failures;
 mod framing;
+mod http2;
 mod lifecycle;
+mod protocols;
 mod routing;
 mod support;
+mod tls;
+mod websocket;

@@ -215,6 +215,7 @@ impl Edge {
         let front = server::front(config.connections_max);
         let entrance = Entrance {
             source,
+            tls: None,
             is_public: true,
         };
         let served = server::start_thread(
