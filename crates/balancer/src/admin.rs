@@ -111,7 +111,8 @@ fn backends(shared: &Shared) -> Value {
         "instance": shared.instance,
         "ready": shared.is_ready(),
         "draining": shared.is_draining(),
-        "connections": shared.connections.load(Relaxed),
+        "connections": shared.front.open(),
+        "tunnels": shared.front.tunnels(),
         "in_flight": shared.admission.in_flight(),
         "services": services,
     })

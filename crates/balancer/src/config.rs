@@ -15,6 +15,9 @@ pub struct Config {
     #[arg(long, env = "LISTEN_PUBLIC", default_value = "0.0.0.0:8080")]
     pub listen_public: SocketAddr,
 
+    #[command(flatten)]
+    pub tls: shop_front::tls::TlsSettings,
+
     /// Address for the edges: the public routes, with forwarding headers believed. Where there is no gateway it must
     /// differ from LISTEN_PUBLIC.
     #[arg(long, env = "LISTEN_ORIGIN", default_value = "0.0.0.0:8090")]
@@ -47,6 +50,10 @@ pub struct Config {
     /// Open client connections in this process; what is more waits in the kernel or goes to another process.
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
     pub connections_max: u32,
+
+    /// Open WebSockets among them; what is more is refused with 503.
+    #[arg(long, env = "TUNNELS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub tunnels_max: u32,
 
     /// How long after SIGTERM connections are still kept, each answer asking its client to close.
     #[arg(long, env = "DRAIN_NOTICE_MS", default_value_t = 1500)]

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::{Method, StatusCode, Uri};
 
 use crate::Side;
-use crate::access_log::Line;
+use crate::access_log::{Line, write_line};
 use crate::admission::Permit;
 use crate::backend::Backend;
 use crate::identity::Identity;
@@ -82,7 +82,7 @@ impl Drop for Exchange {
         let stats = self.route.unwrap_or(shared.table.routes.len());
         shared.stats.routes[stats].record(self.status.as_u16(), duration);
         let upstream = self.backend.as_ref().map(|backend| backend.name()).unwrap_or_default();
-        self.worker.log.push(&Line {
+        let line = Line {
             method: self.method.as_str(),
             path: start_of(self.uri.path()),
             route: route.map_or("none", |route| &route.prefix),
@@ -96,6 +96,9 @@ impl Drop for Exchange {
             request_id: &self.identity.request_id,
             trace_id: self.identity.trace_id(),
             span_id: self.identity.span_id(),
-        });
+        };
+        self.worker
+            .log
+            .push(|out, clock| write_line(out, &line, &shared.instance, clock, SystemTime::now()));
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tracing::{info, warn};
 
@@ -22,6 +22,7 @@ use crate::exchange::Exchange;
 use crate::headers::{Failover, SERVED_BY};
 use crate::refusal::Refusal;
 use crate::service::Service;
+use crate::upgrade;
 use crate::upstream::{Lease, is_own_fault};
 use crate::worker::Worker;
 
@@ -181,6 +182,7 @@ impl Order<'_> {
             (false, true) => IDLE_MAX_REPEATABLE,
             (false, false) => IDLE_MAX_UNREPEATABLE,
         };
+        let asks_upgrade = upgrade::is_asked_for(request.headers());
         let is_streaming = matches!(request.body(), RequestBody::Streaming(_));
         let mut lease = match Lease::obtain(self.worker, backend.clone(), idle_max).await {
             Ok(lease) => lease,
@@ -219,8 +221,9 @@ impl Order<'_> {
                 });
             }
         };
-        // Upgrades are never asked for, so nobody may switch protocols.
-        if response.status().is_informational() || answer::is_ambiguous(response.headers()) {
+        let is_upgrade = asks_upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // Nobody may switch protocols who was not asked to.
+        if (response.status().is_informational() && !is_upgrade) || answer::is_ambiguous(response.headers()) {
             return Err(Failed::Broken { is_reused: false });
         }
         if let Some(served_by) = response.headers().get(SERVED_BY).and_then(|value| value.to_str().ok()) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, REFERRER_POLICY, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -24,7 +24,8 @@ pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 /// `Idempotency-Key`
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Names that have a meaning between two neighbours only.
+/// Names that have a meaning between two neighbours only. `Trailer` is not among them: who forwards the trailers has to
+/// announce them.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -34,7 +35,6 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "proxy-authenticate"
             | "proxy-authorization"
             | "te"
-            | "trailer"
             | "transfer-encoding"
             | "upgrade"
     )
@@ -74,14 +74,42 @@ fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the client says that it takes trailers. Then the backend may send them.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 may have each cookie in a line of its own; HTTP/1.1 has one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// Makes a client's headers into those for a backend.
 pub(crate) fn forward_request(
     headers: &mut HeaderMap,
     side: Side,
     peer: SocketAddr,
+    is_tls: bool,
     identity: &Identity,
     via: &HeaderValue,
 ) {
+    let takes_trailers = takes_trailers(headers);
     remove_nominated(headers);
     remove_all(headers, |name| {
         is_hop_by_hop(name)
@@ -91,6 +119,11 @@ pub(crate) fn forward_request(
             || (side != Side::Private && name == "zillion-positions")
             || (!identity.continues_trace && name == "tracestate")
     });
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    join_cookies(headers);
     let mut client = String::with_capacity(48);
     if let Some(earlier) = headers.get(FORWARDED_FOR).and_then(|earlier| earlier.to_str().ok()) {
         client.push_str(earlier);
@@ -99,7 +132,10 @@ pub(crate) fn forward_request(
     push_address(&mut client, peer.ip());
     insert(headers, FORWARDED_FOR, &client);
     if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(
+            FORWARDED_PROTO,
+            HeaderValue::from_static(if is_tls { "https" } else { "http" }),
+        );
     }
     if !headers.contains_key(FORWARDED_HOST)
         && let Some(host) = headers.get(HOST).cloned()
@@ -200,6 +236,7 @@ mod tests {
             &mut headers,
             side,
             peer(),
+            false,
             &identity,
             &HeaderValue::from_static("1.1 balancer-1"),
         );
@@ -220,10 +257,20 @@ mod tests {
                 ("accept", "text/html"),
             ],
         );
-        for gone in ["connection", "x-secret", "keep-alive", "te", "upgrade", "expect"] {
+        for gone in ["x-secret", "keep-alive", "upgrade", "expect"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
+        // Its own word to its own neighbour: the client takes trailers.
+        assert_eq!(headers["connection"], "te");
+        assert_eq!(headers["te"], "trailers");
         assert_eq!(headers["accept"], "text/html");
+    }
+
+    #[test]
+    fn cookies_of_several_lines_become_one() {
+        let headers = forwarded(Side::Public, &[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        let lines: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(lines, ["a=1; b=2; c=3"]);
     }
 
     #[test]

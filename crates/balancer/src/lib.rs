@@ -1,7 +1,7 @@
 //! Spreads the shop's requests over the instances of its services, and keeps their failures from the customers.
 //!
-//! A request's life: `worker` accepts its connection, `framing` watches the raw bytes, `proxy` checks it and lets it
-//! in, `forward` sends it to a backend that `service` chooses, over a connection from `upstream`, and again to another
+//! A request's life: [`shop_front`] accepts its connection and watches the raw bytes, `proxy` checks it and lets it in,
+//! `forward` sends it to a backend that `service` chooses, over a connection from `upstream`, and again to another
 //! if that fails; `headers` signs the answer, and `exchange` counts and logs it at its end.
 
 mod access_log;
@@ -13,42 +13,44 @@ mod body;
 pub mod config;
 mod exchange;
 mod forward;
-mod framing;
 mod headers;
 mod health;
 mod identity;
 mod path;
-mod patience;
 mod proxy;
 mod refusal;
 pub mod routes;
 mod service;
 mod stats;
 mod text;
+mod upgrade;
 mod upstream;
 mod worker;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
+use shop_front::access_log::{AccessLog, LogWriter};
+use shop_front::tls::Tls;
+use shop_front::{Entrance, Front};
 use shop_net::discovery::Discovery;
 use shop_net::listen::ListenSource;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
 
-use crate::access_log::AccessLog;
 use crate::admission::{Admission, RetryBudget};
 use crate::routes::RouteTable;
 use crate::service::Service;
 use crate::stats::Stats;
 
-const LOG_FLUSH_DEADLINE: Duration = Duration::from_millis(500);
-const DRAIN_POLL: Duration = Duration::from_millis(20);
+const CLIENT_IDLE_MAX: Duration = Duration::from_secs(75);
+/// How long a WebSocket may be silent. Most that are in use send a ping more often.
+const TUNNEL_IDLE_MAX: Duration = Duration::from_secs(300);
+const HEADERS_MAX: usize = 100;
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// From where a request came, and so what it may ask and claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,22 +84,16 @@ pub(crate) struct Shared {
     pub(crate) budget: RetryBudget,
     pub(crate) stats: Stats,
     pub(crate) log: AccessLog,
-    pub(crate) connections: AtomicU32,
-    pub(crate) connections_max: u32,
-    pub(crate) client_stall_max: Duration,
+    pub(crate) front: Arc<Front>,
     /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
     handed_over: Option<ListenSource>,
-    /// From here on no new customers, and every answer asks its client to close.
-    pub(crate) drain: CancellationToken,
-    /// From here on nobody new, and idle connections are closed.
-    pub(crate) close: CancellationToken,
     /// From here on nothing.
     pub(crate) stop: CancellationToken,
 }
 
 impl Shared {
     pub(crate) fn is_draining(&self) -> bool {
-        self.drain.is_cancelled()
+        self.front.is_draining()
     }
 
     /// It can serve: the routes are there, and so is the public socket.
@@ -111,6 +107,8 @@ impl Shared {
 pub struct Sockets {
     /// Customers.
     pub public: ListenSource,
+    /// Customers who speak TLS.
+    pub public_tls: Option<(ListenSource, Tls)>,
     /// Edges.
     pub origin: ListenSource,
     /// Services.
@@ -128,6 +126,8 @@ pub struct Limits {
     pub in_flight_max: u32,
     /// Open client connections.
     pub connections_max: u32,
+    /// Open client connections among them that have left HTTP behind (WebSocket).
+    pub tunnels_max: u32,
     /// How long a client may make this process wait until it takes the next part of its answer.
     pub client_stall_max: Duration,
     /// From the beginning of draining until idle connections are closed.
@@ -144,7 +144,7 @@ pub struct Balancer {
     shared: Arc<Shared>,
     limits: Limits,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    log_writer: Option<JoinHandle<()>>,
+    log_writer: LogWriter,
     tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -152,7 +152,7 @@ impl Balancer {
     /// Starts discovery, health checks and the threads that serve. Must be called within a tokio runtime, which
     /// carries the first two.
     pub fn start(instance: String, table: RouteTable, sockets: Sockets, limits: Limits) -> io::Result<Self> {
-        let (log, log_writer) = AccessLog::start(&instance, limits.access_log)?;
+        let (log, log_writer) = AccessLog::start(limits.access_log)?;
         let services = table
             .services
             .iter()
@@ -167,12 +167,16 @@ impl Balancer {
             stats: Stats::new(table.routes.len()),
             table,
             log,
-            connections: AtomicU32::new(0),
-            connections_max: limits.connections_max,
-            client_stall_max: limits.client_stall_max,
+            front: Front::new(shop_front::Limits {
+                connections_max: limits.connections_max,
+                tunnels_max: limits.tunnels_max,
+                tunnel_idle_max: TUNNEL_IDLE_MAX,
+                stall_max: limits.client_stall_max,
+                idle_max: CLIENT_IDLE_MAX,
+                headers_max: HEADERS_MAX,
+                head_bytes_max: HEAD_BYTES_MAX,
+            }),
             handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
-            drain: CancellationToken::new(),
-            close: CancellationToken::new(),
             stop: CancellationToken::new(),
         });
         let mut tasks = Vec::new();
@@ -187,15 +191,18 @@ impl Balancer {
             shared.clone(),
             sockets.admin,
         ))));
-        let threads = start_threads(
-            &shared,
-            limits.workers,
-            &[
-                (Side::Public, sockets.public),
-                (Side::Origin, sockets.origin),
-                (Side::Private, sockets.private),
-            ],
-        )?;
+        let mut entrances: Vec<(Side, Entrance)> = [
+            (Side::Public, sockets.public),
+            (Side::Origin, sockets.origin),
+            (Side::Private, sockets.private),
+        ]
+        .map(|(side, source)| (side, entrance(side, source, None)))
+        .into();
+        if let Some((source, tls)) = sockets.public_tls {
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(tls.clone().reload_forever())));
+            entrances.push((Side::Public, entrance(Side::Public, source, Some(tls))));
+        }
+        let threads = start_threads(&shared, limits.workers, &entrances)?;
         Ok(Self {
             shared,
             limits,
@@ -207,23 +214,8 @@ impl Balancer {
 
     /// Stops accepting, lets requests finish, and ends. Returns whether everything finished before the deadline.
     pub async fn drain(self) -> bool {
-        let began = Instant::now();
-        let deadline = began + self.limits.drain_deadline;
-        self.shared.drain.cancel();
-        let connections = || self.shared.connections.load(Relaxed);
-        info!(connections = connections(), "Draining");
-        let notice_ends = deadline.min(began + self.limits.drain_notice);
-        tokio::time::sleep_until(notice_ends.into()).await;
-        self.shared.close.cancel();
-        // A moment at least: connections that waited in the sockets' queues are still to be taken.
-        tokio::time::sleep(DRAIN_POLL).await;
-        while connections() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_POLL).await;
-        }
-        let left = connections();
-        if left > 0 {
-            warn!(connections = left, "Cut what had not finished in time");
-        }
+        let front = &self.shared.front;
+        let left = front.drain(self.limits.drain_notice, self.limits.drain_deadline).await;
         self.shared.stop.cancel();
         drop(self.tasks);
         let threads = self.threads;
@@ -236,18 +228,23 @@ impl Balancer {
         let _ = joined.await;
         // The writer ends with the last log. An operator's open connection may hold one a little longer.
         drop(self.shared);
-        let writer_deadline = Instant::now() + LOG_FLUSH_DEADLINE;
-        while self.log_writer.as_ref().is_some_and(|writer| !writer.is_finished()) && Instant::now() < writer_deadline {
-            tokio::time::sleep(DRAIN_POLL).await;
-        }
+        self.log_writer.finish().await;
         left == 0
+    }
+}
+
+fn entrance(side: Side, source: ListenSource, tls: Option<Tls>) -> Entrance {
+    Entrance {
+        source,
+        tls,
+        is_public: side == Side::Public,
     }
 }
 
 fn start_threads(
     shared: &Arc<Shared>,
     workers: usize,
-    sockets: &[(Side, ListenSource)],
+    entrances: &[(Side, Entrance)],
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let workers = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -256,10 +253,10 @@ fn start_threads(
     (0..workers)
         .map(|index| {
             let shared = shared.clone();
-            let sockets = sockets.to_vec();
+            let entrances = entrances.to_vec();
             std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || worker::run(shared, sockets))
+                .spawn(move || worker::run(shared, entrances))
         })
         .collect()
 }

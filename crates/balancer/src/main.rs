@@ -22,6 +22,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(startup::health_check(config.listen_admin, "/readyz").await);
     }
     let table = load_routes(&config).unwrap_or_else(|error| startup::exit_config(format!("{error:#}")));
+    let tls = config
+        .tls
+        .load()
+        .unwrap_or_else(|error| startup::exit_config(format!("{:#}", anyhow::Error::from(error))));
     let _telemetry = shop_telemetry::init(KIND);
     let instance = shop_net::instance::name(config.instance.as_deref(), KIND).await;
     shop_telemetry::set_instance(&instance);
@@ -31,8 +35,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(path) => shop_net::handover::follow(path.clone()),
         None => ListenSource::bind(config.listen_public).context("LISTEN_PUBLIC")?,
     };
+    let public_tls = config.tls.listen().context("LISTEN_PUBLIC_TLS")?.zip(tls);
     let sockets = Sockets {
         public,
+        public_tls,
         origin: ListenSource::bind(config.listen_origin).context("LISTEN_ORIGIN")?,
         private: ListenSource::bind(config.listen_private).context("LISTEN_PRIVATE")?,
         admin: ListenSource::bind(config.listen_admin).context("LISTEN_ADMIN")?,
@@ -41,6 +47,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         workers: config.workers,
         in_flight_max: config.in_flight_max,
         connections_max: config.connections_max,
+        tunnels_max: config.tunnels_max,
         client_stall_max: CLIENT_STALL_MAX,
         drain_notice: Duration::from_millis(config.drain_notice_ms),
         drain_deadline: Duration::from_millis(config.drain_deadline_ms),

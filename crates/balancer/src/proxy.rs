@@ -2,16 +2,15 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,6 +23,7 @@ use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
 use crate::path::{self, PathError};
 use crate::refusal::{self, Refusal};
+use crate::upgrade::{self, Wish};
 use crate::worker::Worker;
 
 const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -35,9 +35,7 @@ const KEPT_BODY_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) side: Side,
-    pub(crate) peer: SocketAddr,
-    /// Set once a request of ambiguous length was seen on the connection.
-    pub(crate) is_ambiguous: Rc<Cell<bool>>,
+    pub(crate) connection: shop_front::Client,
 }
 
 /// Answers one request.
@@ -46,7 +44,7 @@ pub(crate) async fn serve(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let identity = Identity::of(&parts.headers);
     let mut exchange = Exchange::begin(
         worker.clone(),
@@ -56,10 +54,35 @@ pub(crate) async fn serve(
         identity,
     );
     let wants_page = refusal::prefers_page(&parts.headers);
+    let is_http2 = parts.version == Version::HTTP_2;
+    let wish = Wish::of(&mut parts);
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
     let mut failovers = Vec::new();
-    let outcome = pass_on(&worker, &client, parts, body, &mut exchange, &mut failovers).await;
+    let tunnel = match &wish {
+        Some(_) => client.connection.reserve_tunnel().map(Some).ok_or(Refusal::Overloaded),
+        None => Ok(None),
+    };
+    let (tunnel, outcome) = match tunnel {
+        Err(refusal) => (None, Err(refusal)),
+        Ok(tunnel) => {
+            let asks_upgrade = tunnel.is_some();
+            let order = pass_on(
+                &worker,
+                &client,
+                parts,
+                body,
+                asks_upgrade,
+                &mut exchange,
+                &mut failovers,
+            );
+            (tunnel, order.await)
+        }
+    };
     let mut response = match outcome {
+        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match (wish, tunnel) {
+            (Some(wish), Some(tunnel)) => return Ok(wish.grant(tunnel, answer, &worker, exchange, &failovers)),
+            _ => refuse(&Refusal::NoAnswer, wants_page, &worker, exchange, &failovers),
+        },
         Ok(answer) => {
             let (mut parts, incoming) = answer.response.into_parts();
             parts.version = Version::HTTP_11;
@@ -68,16 +91,12 @@ pub(crate) async fn serve(
             sign(&mut parts.headers, &worker, &exchange, &failovers);
             Response::from_parts(parts, ResponseBody::from_backend(incoming, answer.lease, exchange))
         }
-        Err(refusal) => {
-            count(&worker, &refusal);
-            let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
-            let (mut parts, body) = own.into_parts();
-            exchange.status = parts.status;
-            sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(parts, ResponseBody::own(body, exchange))
-        }
+        Err(refusal) => refuse(&refusal, wants_page, &worker, exchange, &failovers),
     };
-    if is_chunked || worker.shared.is_draining() {
+    if is_http2 {
+        // Which has its own way to close, and knows no such header.
+        response.headers_mut().remove(CONNECTION);
+    } else if is_chunked || worker.shared.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -85,17 +104,34 @@ pub(crate) async fn serve(
     Ok(response)
 }
 
+fn refuse(
+    refusal: &Refusal,
+    wants_page: bool,
+    worker: &Worker,
+    mut exchange: Exchange,
+    failovers: &[Failover],
+) -> Response<ResponseBody> {
+    count(worker, refusal);
+    let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
+    let (mut parts, body) = own.into_parts();
+    exchange.status = parts.status;
+    sign(&mut parts.headers, worker, &exchange, failovers);
+    Response::from_parts(parts, ResponseBody::own(body, exchange))
+}
+
 async fn pass_on(
     worker: &Rc<Worker>,
     client: &Client,
     mut parts: Parts,
     body: Incoming,
+    asks_upgrade: bool,
     exchange: &mut Exchange,
     failovers: &mut Vec<Failover>,
 ) -> Result<Answer, Refusal> {
     let shared = &worker.shared;
     check_framing(client, &parts)?;
     check_method(&parts.method)?;
+    check_expectation(&parts)?;
     settle_host(&mut parts)?;
     let target = target_of(&parts.uri)?;
     let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
@@ -131,7 +167,8 @@ async fn pass_on(
     headers::forward_request(
         &mut parts.headers,
         client.side,
-        client.peer,
+        client.connection.peer,
+        client.connection.is_tls,
         &exchange.identity,
         &shared.via,
     );
@@ -140,6 +177,9 @@ async fn pass_on(
         parts
             .headers
             .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if asks_upgrade {
+        upgrade::ask(&mut parts.headers);
     }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
@@ -156,7 +196,7 @@ async fn pass_on(
 }
 
 fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
-    if client.is_ambiguous.get() {
+    if client.connection.is_ambiguous() {
         return Err(Refusal::AmbiguousLength);
     }
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
@@ -177,6 +217,16 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
             Ok(())
         }
         _ => Err(Refusal::MethodNotAllowed),
+    }
+}
+
+/// "100-continue" is answered when the body is first asked for: when it is known that somebody wants it.
+fn check_expectation(parts: &Parts) -> Result<(), Refusal> {
+    let mut expectations = parts.headers.get_all(EXPECT).iter();
+    if expectations.all(|expectation| expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(Refusal::UnknownExpectation)
     }
 }
 
@@ -231,7 +281,7 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
+pub(crate) fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
     let request_id = &exchange.identity.request_id;
     headers::sign_response(

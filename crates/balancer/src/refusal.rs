@@ -11,6 +11,7 @@ use crate::path::PathError;
 pub(crate) enum Refusal {
     AmbiguousLength,
     UnknownCoding,
+    UnknownExpectation,
     BadHost,
     BadPath(PathError),
     TargetTooLong,
@@ -49,6 +50,12 @@ impl Refusal {
                 "unknown-transfer-coding",
                 "Unknown transfer coding",
                 "Only the transfer coding \"chunked\" is understood.".to_owned(),
+            ),
+            Self::UnknownExpectation => (
+                StatusCode::EXPECTATION_FAILED,
+                "unknown-expectation",
+                "Unknown expectation",
+                "Only \"100-continue\" may be expected.".to_owned(),
             ),
             Self::BadHost => (
                 StatusCode::BAD_REQUEST,

@@ -41,7 +41,6 @@ pub(crate) struct Stats {
     pub(crate) retries_denied: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) refused: AtomicU64,
-    pub(crate) connections_accepted: AtomicU64,
 }
 
 impl Stats {
@@ -71,14 +70,16 @@ pub(crate) fn render(shared: &Shared) -> String {
         (
             "balancer_connections_accepted_total",
             "counter",
-            stats.connections_accepted.load(Relaxed),
+            shared.front.accepted(),
         ),
         ("balancer_log_batches_lost_total", "counter", shared.log.lost_batches()),
         (
-            "balancer_connections",
-            "gauge",
-            u64::from(shared.connections.load(Relaxed)),
+            "balancer_tls_handshakes_failed_total",
+            "counter",
+            shared.front.handshakes_failed(),
         ),
+        ("balancer_tunnels", "gauge", u64::from(shared.front.tunnels())),
+        ("balancer_connections", "gauge", u64::from(shared.front.open())),
         ("balancer_in_flight", "gauge", u64::from(shared.admission.in_flight())),
     ];
     for (name, kind, value) in single {

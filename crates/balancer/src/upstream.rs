@@ -137,7 +137,7 @@ async fn connect(backend: &Backend) -> io::Result<Sender> {
         .map_err(io::Error::other)?;
     // Its errors reach whoever waits for an answer on it; an idle one just ends.
     tokio::task::spawn_local(async move {
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
     Ok(sender)
 }

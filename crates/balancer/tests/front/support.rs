@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use shop_front::tls::{Tls, TlsSettings};
 use shop_net::listen::ListenSource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -135,11 +136,18 @@ async fn answer(
 
 /// Routes in which `inventory` and `user` have these backends.
 pub(crate) fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
-    let addresses = |backends: &[&Backend]| {
-        let quoted: Vec<String> = backends
-            .iter()
-            .map(|backend| format!("\"{}\"", backend.address))
-            .collect();
+    let addresses = |backends: &[&Backend]| backends.iter().map(|backend| backend.address).collect::<Vec<_>>();
+    routes_of(&addresses(inventory), &addresses(user))
+}
+
+/// Routes in which `inventory` has one backend at this address.
+pub(crate) fn routes_to(inventory: SocketAddr) -> String {
+    routes_of(&[inventory], &[])
+}
+
+fn routes_of(inventory: &[SocketAddr], user: &[SocketAddr]) -> String {
+    let addresses = |addresses: &[SocketAddr]| {
+        let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
         quoted.join(", ")
     };
     format!(
@@ -186,6 +194,7 @@ pub(crate) fn limits() -> Limits {
         workers: 2,
         in_flight_max: 256,
         connections_max: 256,
+        tunnels_max: 2,
         client_stall_max: Duration::from_secs(10),
         drain_notice: Duration::from_millis(300),
         drain_deadline: Duration::from_secs(5),
@@ -203,6 +212,7 @@ fn free_socket() -> (ListenSource, SocketAddr) {
 pub(crate) struct Front {
     pub(crate) balancer: Balancer,
     pub(crate) public: SocketAddr,
+    pub(crate) public_tls: Option<SocketAddr>,
     pub(crate) origin: SocketAddr,
     pub(crate) private: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -215,8 +225,29 @@ impl Front {
         Self::start_on(public, public_address, "balancer-1", routes, limits, backends_up).await
     }
 
+    /// The same with one backend and a socket for TLS.
+    pub(crate) async fn start_with_tls(routes: &str, limits: Limits, settings: &TlsSettings) -> Self {
+        let (public, public_address) = free_socket();
+        let tls = settings.load().expect("a certificate").expect("TLS is wanted");
+        let source = settings.listen().expect("a socket").expect("TLS is wanted");
+        let public_tls = Some((source, tls));
+        Self::start_all(public, public_tls, public_address, "balancer-1", routes, limits, 1).await
+    }
+
     pub(crate) async fn start_on(
         public: ListenSource,
+        public_address: SocketAddr,
+        name: &str,
+        routes: &str,
+        limits: Limits,
+        backends_up: usize,
+    ) -> Self {
+        Self::start_all(public, None, public_address, name, routes, limits, backends_up).await
+    }
+
+    async fn start_all(
+        public: ListenSource,
+        public_tls: Option<(ListenSource, Tls)>,
         public_address: SocketAddr,
         name: &str,
         routes: &str,
@@ -227,8 +258,10 @@ impl Front {
         let (origin, origin_address) = free_socket();
         let (private, private_address) = free_socket();
         let (admin, admin_address) = free_socket();
+        let tls_address = public_tls.as_ref().and_then(|(source, _)| source.local_addr());
         let sockets = Sockets {
             public,
+            public_tls,
             origin,
             private,
             admin,
@@ -238,6 +271,7 @@ impl Front {
         Self {
             balancer,
             public: public_address,
+            public_tls: tls_address,
             origin: origin_address,
             private: private_address,
             admin: admin_address,
