@@ -207,7 +207,9 @@ impl AsyncWrite for WatchedStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            // TLS has a last word to say, which a client may not take.
+            let closed = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.patience.after_write(cx, closed.map_ok(|()| 0)))?;
             this.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
         }
         this.poll_discard(cx).map(Ok)

@@ -1,7 +1,5 @@
 //! Backends that answer what they shouldn't: one client's answer must not become another's.
 
-use std::time::{Duration, Instant};
-
 use crate::recorder::{Recorder, Seen, Then, ok};
 use crate::support::{get, raw, status};
 
@@ -114,13 +112,11 @@ async fn floods_from_a_backend_end_at_a_limit() {
         let answer = answered(format!("{head}X: ").into_bytes(), Then::Repeat(flood.to_vec())).await;
         assert_eq!(status(&answer), 502, "{answer}");
     }
-    let began = Instant::now();
     let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
     let answer = answered(interim.clone(), Then::Repeat(interim)).await;
     assert_eq!(status(&answer), 504, "{answer}");
     let answer = answered(b"HTTP/1.1 200 OK\r\nX".to_vec(), Then::Hang).await;
     assert_eq!(status(&answer), 504, "{answer}");
-    assert!(began.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test(flavor = "multi_thread")]

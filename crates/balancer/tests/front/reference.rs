@@ -157,16 +157,22 @@ fn read_chunks(bytes: &[u8]) -> Result<(Vec<u8>, usize), End> {
             Some(_) => return Err(End::Broken),
         }
     }
+    // Trailers are judged together, at their end: until then more may come.
+    let mut is_sound = true;
     loop {
-        let line = chunk_line(bytes, &mut at)?;
-        if line.is_empty() {
-            return Ok((body, at));
-        }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(End::Broken)?;
-        let is_clean = line.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t');
-        if !is_token(&line[..colon]) || !is_clean {
+        let rest = &bytes[at..];
+        let end = rest.iter().position(|byte| *byte == b'\r').ok_or(End::Incomplete)?;
+        if *rest.get(end + 1).ok_or(End::Incomplete)? != b'\n' {
             return Err(End::Broken);
         }
+        let line = &rest[..end];
+        at += end + 2;
+        if line.is_empty() {
+            return if is_sound { Ok((body, at)) } else { Err(End::Broken) };
+        }
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let is_clean = line.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t');
+        is_sound &= is_token(name) && name.len() < line.len() && is_clean;
     }
 }
 
