@@ -1,23 +1,30 @@
 //! Spreads the shop's requests over the instances of its services, and keeps their failures from the customers.
 //!
 //! A request's life: `worker` accepts its connection, `framing` watches the raw bytes, `proxy` checks it and lets it
-//! in, `forward` sends it to a backend that `service` chooses, over a connection from `upstream`, and again to another
-//! if that fails; `headers` signs the answer, and `exchange` counts and logs it at its end.
+//! in, `forward` sends it to a backend that `choice` finds, once `place` has room there, over a connection from `upstream`,
+//! and again to another if that fails; `headers` signs the answer, and `exchange` counts and logs it at its end.
 
 mod access_log;
 mod admin;
 mod admission;
 mod backend;
+mod balance;
 mod body;
+mod choice;
 pub mod config;
+mod deadline;
 mod exchange;
 mod forward;
 mod framing;
 mod headers;
 mod health;
+mod hedge;
 mod identity;
+mod isolation;
+mod outlier;
 mod path;
 mod patience;
+mod place;
 mod proxy;
 mod refusal;
 pub mod routes;
@@ -28,7 +35,7 @@ mod worker;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,6 +48,7 @@ use tracing::{info, warn};
 
 use crate::access_log::AccessLog;
 use crate::admission::{Admission, RetryBudget};
+pub use crate::place::BackendLimits;
 use crate::routes::RouteTable;
 use crate::service::Service;
 use crate::stats::Stats;
@@ -83,6 +91,9 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicU32,
     pub(crate) connections_max: u32,
     pub(crate) client_stall_max: Duration,
+    pub(crate) backend_limits: BackendLimits,
+    /// Whether no backend of any service can be reached.
+    is_isolated: AtomicBool,
     /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
     handed_over: Option<ListenSource>,
     /// From here on no new customers, and every answer asks its client to close.
@@ -98,9 +109,13 @@ impl Shared {
         self.drain.is_cancelled()
     }
 
-    /// It can serve: the routes are there, and so is the public socket.
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.is_isolated.load(Relaxed)
+    }
+
+    /// It can serve: the routes are there, the public socket, and somebody behind it.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.is_draining() && self.handed_over.as_ref().is_none_or(ListenSource::is_open)
+        !self.is_draining() && !self.is_isolated() && self.handed_over.as_ref().is_none_or(ListenSource::is_open)
     }
 }
 
@@ -128,6 +143,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// How long a client may make this process wait until it takes the next part of its answer.
     pub client_stall_max: Duration,
+    /// What goes to one backend.
+    pub backend: BackendLimits,
     /// From the beginning of draining until idle connections are closed.
     pub drain_notice: Duration,
     /// From the beginning of draining until running requests are cut.
@@ -168,12 +185,17 @@ impl Balancer {
             connections: AtomicU32::new(0),
             connections_max: limits.connections_max,
             client_stall_max: limits.client_stall_max,
+            backend_limits: limits.backend,
+            is_isolated: AtomicBool::new(true),
             handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             stop: CancellationToken::new(),
         });
-        let mut tasks = Vec::new();
+        if let Some(source) = &shared.handed_over {
+            source.set_reluctant(true);
+        }
+        let mut tasks = vec![AbortOnDropHandle::new(tokio::spawn(isolation::follow(shared.clone())))];
         for (service, names) in shared.services.iter().zip(&shared.table.services) {
             let discovery = Discovery::watch_all(names.addresses.clone());
             tasks.push(AbortOnDropHandle::new(tokio::spawn(health::follow(

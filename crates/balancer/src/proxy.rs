@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 
 use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
+use crate::deadline;
 use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order, Repeatable};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
@@ -77,7 +78,8 @@ pub(crate) async fn serve(
             Response::from_parts(parts, ResponseBody::own(body, exchange))
         }
     };
-    if is_chunked || worker.shared.is_draining() {
+    // From a balancer that reaches nobody its clients shall go to another.
+    if is_chunked || worker.shared.is_draining() || worker.shared.is_isolated() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -128,6 +130,7 @@ async fn pass_on(
     } else {
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
+    let deadline = deadline::of(&parts.headers, client.side, exchange.started, route.deadline);
     headers::forward_request(
         &mut parts.headers,
         client.side,
@@ -143,7 +146,9 @@ async fn pass_on(
     let order = Order {
         worker,
         service,
-        deadline: exchange.started + route.deadline,
+        balance: &route.balance,
+        hedge_after: route.hedge_after,
+        deadline,
         upload,
     };
     order.send(exchange, request, failovers).await
