@@ -132,8 +132,9 @@ impl Backend {
         }
     }
 
+    /// Never 0, which stands for never.
     fn now_us(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.epoch.elapsed().as_micros()).map_or(u64::MAX, |us| us.saturating_add(1))
     }
 
     /// What checks say about it.
@@ -191,6 +192,11 @@ impl Backend {
     /// The share of its requests that failed in the last seconds, if there were enough to tell.
     pub(crate) fn failure_rate(&self) -> Option<f64> {
         self.outlier.failure_rate(self.now_us())
+    }
+
+    /// Its requests of the last seconds, and those of them that failed.
+    pub(crate) fn recently(&self) -> (u32, u32) {
+        self.outlier.recently(self.now_us())
     }
 
     /// Requests at it just now.

@@ -85,8 +85,13 @@ impl Outlier {
 
     /// The share of failures within the last seconds, if there were enough requests to tell.
     pub(crate) fn failure_rate(&self, now_us: u64) -> Option<f64> {
-        let (requests, failures) = self.window.sum(now_us);
+        let (requests, failures) = self.recently(now_us);
         (requests >= REQUESTS_MIN).then(|| f64::from(failures) / f64::from(requests))
+    }
+
+    /// Requests and failures within the last seconds.
+    pub(crate) fn recently(&self, now_us: u64) -> (u32, u32) {
+        self.window.sum(now_us)
     }
 
     pub(crate) fn is_ejected(&self, now_us: u64) -> bool {

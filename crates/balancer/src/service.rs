@@ -116,12 +116,14 @@ impl Service {
         if cause == Cause::InARow {
             return true;
         }
-        let rates: Vec<f64> = able()
+        let (requests, failures) = able()
             .filter(|other| other.id != backend.id)
-            .filter_map(|other| other.failure_rate())
-            .collect();
-        let average = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
-        backend.failure_rate().is_some_and(|rate| rate >= RATE_FACTOR * average)
+            .map(|other| other.recently())
+            .fold((0, 0), |sum, others| (sum.0 + others.0, sum.1 + others.1));
+        let rate_of_others = f64::from(failures) / f64::from(requests.max(1));
+        backend
+            .failure_rate()
+            .is_some_and(|rate| rate >= RATE_FACTOR * rate_of_others)
     }
 }
 

@@ -112,7 +112,7 @@ async fn a_backend_that_fails_too_often_is_taken_out_and_the_last_half_never() {
         Backend::start_flaky("inventory-1").await,
         Backend::start("inventory-2").await,
     );
-    // By load, since by cost it would get so few requests that nothing could be said of its rate.
+    // By key, since by cost it would get so few requests that nothing could be said of its rate.
     let front = Front::start(
         &routes_with(&[&flaky, &sound], "balance = { consistent-hash = \"path\" }"),
         limits(),
@@ -213,17 +213,16 @@ async fn a_slow_get_is_asked_of_another_backend_too_and_the_first_answer_wins() 
         Backend::start("inventory-2").await,
     );
     let front = Front::start(&routes_with(&[&slow, &quick], "hedge_after_ms = 100"), limits(), 2).await;
-    let mut product = 0;
-    while slow.count() == 0 {
-        product += 1;
-        assert!(product < 100, "the slow one was never chosen");
+    let mut products = 0;
+    while metric(front.admin, "balancer_hedges_won_total").await == 0 {
+        products += 1;
+        assert!(products < 100, "the slow one was never chosen first");
         let began = Instant::now();
-        let answer = get(front.public, &format!("/products/{product}")).await;
+        let answer = get(front.public, &format!("/products/{products}")).await;
         assert_eq!(served_by(&answer), "inventory-2");
         assert!(began.elapsed() < Duration::from_millis(1400), "{:?}", began.elapsed());
     }
-    assert_eq!(metric(front.admin, "balancer_hedges_total").await, 1);
-    assert_eq!(metric(front.admin, "balancer_hedges_won_total").await, 1);
+    assert!(metric(front.admin, "balancer_hedges_total").await > 0 && slow.count() > 0);
     eventually("the place of the slow one is free", || async {
         metric(front.admin, "balancer_backend_in_flight").await == 0
     })

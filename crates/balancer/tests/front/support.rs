@@ -299,6 +299,10 @@ impl Front {
         };
         let balancer = Balancer::start(name.to_owned(), table, sockets, limits).expect("started");
         wait_until_up(admin_address, backends_up).await;
+        if backends_up > 0 {
+            let is_ready = || async move { status(&get(admin_address, "/readyz").await) == 200 };
+            eventually("ready", is_ready).await;
+        }
         Self {
             balancer,
             public: public_address,
