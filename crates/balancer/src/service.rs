@@ -231,6 +231,13 @@ mod tests {
         assert_eq!(service.backends()[1].health(), Health::Unknown);
     }
 
+    fn errs_mostly(service: &Service, backend: &Backend) {
+        backend.answered();
+        for _ in 0..2 {
+            service.eject(backend, backend.erred(Duration::from_millis(1)));
+        }
+    }
+
     #[test]
     fn never_more_than_half_are_taken_out() {
         for (count, allowed) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
@@ -250,25 +257,16 @@ mod tests {
     fn a_bad_rate_takes_out_the_exception_and_not_one_of_many() {
         let service = service(3);
         let backends = service.backends();
-        let mix = |backend: &Backend| {
-            for _ in 0..15 {
-                backend.answered();
-                service.eject(backend, backend.erred(Duration::from_millis(1)));
-            }
-        };
-        backends[1..]
-            .iter()
-            .for_each(|other| (0..30).for_each(|_| other.answered()));
-        mix(&backends[0]);
+        for other in &backends[1..] {
+            (0..30).for_each(|_| other.answered());
+        }
+        (0..10).for_each(|_| errs_mostly(&service, &backends[0]));
         assert!(backends[0].is_ejected());
 
         let service = self::service(3);
         let backends = service.backends();
-        for _ in 0..15 {
-            for backend in backends.iter() {
-                backend.answered();
-                service.eject(backend, backend.erred(Duration::from_millis(1)));
-            }
+        for _ in 0..10 {
+            backends.iter().for_each(|backend| errs_mostly(&service, backend));
         }
         assert!(backends.iter().all(|backend| !backend.is_ejected()));
     }
