@@ -27,7 +27,7 @@ pub struct Config {
     #[arg(long, env = "LISTEN_PRIVATE", default_value = "0.0.0.0:9000")]
     pub listen_private: SocketAddr,
 
-    /// Address for operators: /livez, /readyz, /metrics and /backends.
+    /// Address for operators: /livez, /, /livez, /readyz, /metrics and /backends.
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub listen_admin: SocketAddr,
 
@@ -46,6 +46,19 @@ pub struct Config {
     /// Requests in work at a time in this process; what is more is refused with 503.
     #[arg(long, env = "IN_FLIGHT_MAX", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(4..=100_000))]
     pub in_flight_max: u32,
+
+    /// Requests, and so connections, that one backend has at a time from this process.
+    #[arg(long, env = "BACKEND_IN_FLIGHT_MAX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub backend_in_flight_max: u32,
+
+    /// Requests that wait for a place while all backends of a service have as many as they may; what is more is refused
+    /// with 503.
+    #[arg(long, env = "BACKEND_WAITING_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub backend_waiting_max: u32,
+
+    /// How long each of them waits until it is refused with 503.
+    #[arg(long, env = "BACKEND_WAIT_MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub backend_wait_ms: u64,
 
     /// Open client connections in this process; what is more waits in the kernel or goes to another process.
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(4..=100_000))]

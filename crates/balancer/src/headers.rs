@@ -13,7 +13,8 @@ use crate::Side;
 use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
 use crate::text::{push_address, push_ms};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-For`
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");

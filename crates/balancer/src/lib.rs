@@ -1,22 +1,29 @@
 //! Spreads the shop's requests over the instances of its services, and keeps their failures from the customers.
 //!
 //! A request's life: [`shop_front`] accepts its connection and watches the raw bytes, `proxy` checks it and lets it in,
-//! `forward` sends it to a backend that `service` chooses, over a connection from `upstream`, and again to another
-//! if that fails; `headers` signs the answer, and `exchange` counts and logs it at its end.
+//! `forward` sends it to a backend that `choice` finds, once `place` has room there, over a connection from `upstream`,
+//! and again to another if that fails; `headers` signs the answer, and `exchange` counts and logs it at its end.
 
 mod access_log;
 mod admin;
 mod admission;
 mod answer;
 mod backend;
+mod balance;
 mod body;
+mod choice;
 pub mod config;
+mod deadline;
 mod exchange;
 mod forward;
 mod headers;
 mod health;
+mod hedge;
 mod identity;
+mod isolation;
+mod outlier;
 mod path;
+mod place;
 mod proxy;
 mod refusal;
 pub mod routes;
@@ -29,6 +36,7 @@ mod worker;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admission, RetryBudget};
+pub use crate::place::BackendLimits;
 use crate::routes::RouteTable;
 use crate::service::Service;
 use crate::stats::Stats;
@@ -85,6 +94,9 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) log: AccessLog,
     pub(crate) front: Arc<Front>,
+    pub(crate) backend_limits: BackendLimits,
+    /// Whether no backend of any service can be reached.
+    is_isolated: AtomicBool,
     /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
     handed_over: Option<ListenSource>,
     /// From here on nothing.
@@ -96,9 +108,13 @@ impl Shared {
         self.front.is_draining()
     }
 
-    /// It can serve: the routes are there, and so is the public socket.
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.is_isolated.load(Relaxed)
+    }
+
+    /// It can serve: the routes are there, the public socket, and somebody behind it.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.is_draining() && self.handed_over.as_ref().is_none_or(ListenSource::is_open)
+        !self.is_draining() && !self.is_isolated() && self.handed_over.as_ref().is_none_or(ListenSource::is_open)
     }
 }
 
@@ -130,6 +146,8 @@ pub struct Limits {
     pub tunnels_max: u32,
     /// How long a client may make this process wait until it takes the next part of its answer.
     pub client_stall_max: Duration,
+    /// What goes to one backend.
+    pub backend: BackendLimits,
     /// From the beginning of draining until idle connections are closed.
     pub drain_notice: Duration,
     /// From the beginning of draining until running requests are cut.
@@ -176,10 +194,15 @@ impl Balancer {
                 headers_max: HEADERS_MAX,
                 head_bytes_max: HEAD_BYTES_MAX,
             }),
+            backend_limits: limits.backend,
+            is_isolated: AtomicBool::new(true),
             handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
             stop: CancellationToken::new(),
         });
-        let mut tasks = Vec::new();
+        if let Some(source) = &shared.handed_over {
+            source.set_reluctant(true);
+        }
+        let mut tasks = vec![AbortOnDropHandle::new(tokio::spawn(isolation::follow(shared.clone())))];
         for (service, names) in shared.services.iter().zip(&shared.table.services) {
             let discovery = Discovery::watch_all(names.addresses.clone());
             tasks.push(AbortOnDropHandle::new(tokio::spawn(health::follow(

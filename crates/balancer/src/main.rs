@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use balancer::config::Config;
 use balancer::routes::RouteTable;
-use balancer::{Balancer, Limits, Sockets};
+use balancer::{BackendLimits, Balancer, Limits, Sockets};
 use shop_net::listen::ListenSource;
 use shop_telemetry::startup;
 use tracing::info;
@@ -49,6 +49,11 @@ async fn main() -> anyhow::Result<ExitCode> {
         connections_max: config.connections_max,
         tunnels_max: config.tunnels_max,
         client_stall_max: CLIENT_STALL_MAX,
+        backend: BackendLimits {
+            in_flight_max: config.backend_in_flight_max,
+            waiting_max: config.backend_waiting_max,
+            wait_max: Duration::from_millis(config.backend_wait_ms),
+        },
         drain_notice: Duration::from_millis(config.drain_notice_ms),
         drain_deadline: Duration::from_millis(config.drain_deadline_ms),
         access_log: tracing::enabled!(target: "access", tracing::Level::INFO),

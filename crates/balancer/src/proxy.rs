@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 
 use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
+use crate::deadline;
 use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order};
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
@@ -96,7 +97,8 @@ pub(crate) async fn serve(
     if is_http2 {
         // Which has its own way to close, and knows no such header.
         response.headers_mut().remove(CONNECTION);
-    } else if is_chunked || worker.shared.is_draining() {
+    } else if is_chunked || worker.shared.is_draining() || worker.shared.is_isolated() {
+        // From a balancer that reaches nobody its clients shall go to another.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -164,6 +166,7 @@ async fn pass_on(
     } else {
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
+    let deadline = deadline::of(&parts.headers, client.side, exchange.started, route.deadline);
     headers::forward_request(
         &mut parts.headers,
         client.side,
@@ -188,7 +191,9 @@ async fn pass_on(
     let order = Order {
         worker,
         service,
-        deadline: exchange.started + route.deadline,
+        balance: &route.balance,
+        hedge_after: route.hedge_after,
+        deadline,
         is_repeatable,
         upload,
     };

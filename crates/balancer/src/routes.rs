@@ -1,9 +1,12 @@
 //! The route table: which service answers a path, and within which limits.
 
 use std::collections::HashSet;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::balance::Algorithm;
 
 const DEFAULT_ROUTES: &str = include_str!("../routes.toml");
 const BODY_BYTES_MAX_DEFAULT: u64 = 1024 * 1024;
@@ -37,6 +40,10 @@ pub struct Route {
     pub class: Class,
     /// Whether its service does what carries one `Idempotency-Key` only once.
     pub keyed: bool,
+    /// How a backend is chosen for it.
+    pub balance: Algorithm,
+    /// After which another backend is asked for the same GET as well.
+    pub hedge_after: Option<Duration>,
 }
 
 /// A service, and the names and ports under which DNS knows its instances.
@@ -110,6 +117,9 @@ struct FileRoute {
     class: Class,
     #[serde(default)]
     keyed: bool,
+    #[serde(default)]
+    balance: Algorithm,
+    hedge_after_ms: Option<NonZeroU64>,
 }
 
 impl RouteTable {
@@ -148,6 +158,8 @@ impl RouteTable {
                 deadline: Duration::from_millis(route.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT)),
                 class: route.class,
                 keyed: route.keyed,
+                balance: route.balance,
+                hedge_after: route.hedge_after_ms.map(|ms| Duration::from_millis(ms.get())),
                 prefix: route.prefix,
             });
         }

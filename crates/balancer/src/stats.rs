@@ -39,6 +39,8 @@ pub(crate) struct Stats {
     pub(crate) routes: Vec<RouteStats>,
     pub(crate) retries: AtomicU64,
     pub(crate) retries_denied: AtomicU64,
+    pub(crate) hedges: AtomicU64,
+    pub(crate) hedges_won: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) refused: AtomicU64,
 }
@@ -57,6 +59,7 @@ pub(crate) fn render(shared: &Shared) -> String {
     let mut out = String::with_capacity(32 * 1024);
     render_routes(&mut out, shared);
     render_backends(&mut out, shared);
+    render_services(&mut out, shared);
     let stats = &shared.stats;
     let single = [
         ("balancer_retries_total", "counter", stats.retries.load(Relaxed)),
@@ -65,6 +68,9 @@ pub(crate) fn render(shared: &Shared) -> String {
             "counter",
             stats.retries_denied.load(Relaxed),
         ),
+        ("balancer_hedges_total", "counter", stats.hedges.load(Relaxed)),
+        ("balancer_hedges_won_total", "counter", stats.hedges_won.load(Relaxed)),
+        ("balancer_isolated", "gauge", u64::from(shared.is_isolated())),
         ("balancer_shed_total", "counter", stats.shed.load(Relaxed)),
         ("balancer_refused_total", "counter", stats.refused.load(Relaxed)),
         (
@@ -138,6 +144,8 @@ fn render_backends(out: &mut String, shared: &Shared) {
     let mut requests = String::new();
     let mut failures = String::new();
     let mut gauges = String::new();
+    let mut in_flight = String::new();
+    let mut weights = String::new();
     for service in &shared.services {
         for backend in service.backends().iter() {
             let labels = format!("service=\"{}\",backend=\"{}\"", service.name, backend.address);
@@ -162,11 +170,49 @@ fn render_backends(out: &mut String, shared: &Shared) {
             }
             let is_up = u8::from(backend.health() == crate::backend::Health::Up && !backend.is_ejected());
             let _ = writeln!(gauges, "balancer_backend_up{{{labels}}} {is_up}");
+            let _ = writeln!(
+                in_flight,
+                "balancer_backend_in_flight{{{labels}}} {}",
+                backend.in_flight()
+            );
+            let _ = writeln!(weights, "balancer_backend_weight{{{labels}}} {:.3}", backend.weight());
         }
     }
     let _ = write!(out, "# TYPE balancer_upstream_requests_total counter\n{requests}");
     let _ = write!(out, "# TYPE balancer_upstream_failures_total counter\n{failures}");
     let _ = write!(out, "# TYPE balancer_backend_up gauge\n{gauges}");
+    let _ = write!(out, "# TYPE balancer_backend_in_flight gauge\n{in_flight}");
+    let _ = write!(out, "# TYPE balancer_backend_weight gauge\n{weights}");
+}
+
+fn render_services(out: &mut String, shared: &Shared) {
+    let mut queued = String::new();
+    let mut denied = String::new();
+    let mut gauges = String::new();
+    for service in &shared.services {
+        let (name, queue) = (&service.name, &service.queue);
+        for (outcome, counter) in [
+            ("entered", &queue.entered),
+            ("refused", &queue.refused),
+            ("expired", &queue.expired),
+        ] {
+            let count = counter.load(Relaxed);
+            let _ = writeln!(
+                queued,
+                "balancer_queue_total{{service=\"{name}\",outcome=\"{outcome}\"}} {count}"
+            );
+        }
+        let count = service.ejections_denied.load(Relaxed);
+        let _ = writeln!(denied, "balancer_ejections_denied_total{{service=\"{name}\"}} {count}");
+        let _ = writeln!(
+            gauges,
+            "balancer_queue_waiting{{service=\"{name}\"}} {}",
+            queue.waiting()
+        );
+    }
+    let _ = write!(out, "# TYPE balancer_queue_total counter\n{queued}");
+    let _ = write!(out, "# TYPE balancer_ejections_denied_total counter\n{denied}");
+    let _ = write!(out, "# TYPE balancer_queue_waiting gauge\n{gauges}");
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The balancer with real backends behind it, some of which die.
 
 mod answers;
+mod balancing;
 mod clients;
 mod failures;
 mod floods;
@@ -8,6 +9,7 @@ mod framing;
 mod fuzz;
 mod generator;
 mod http2;
+mod isolation;
 mod lifecycle;
 mod protocols;
 mod recorder;

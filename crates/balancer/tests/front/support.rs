@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use balancer::routes::RouteTable;
-use balancer::{Balancer, Limits, Sockets};
+use balancer::{BackendLimits, Balancer, Limits, Sockets};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -27,47 +27,101 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// bytes, anything else is echoed.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
-    requests: Arc<AtomicU64>,
-    slow_requests: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     serving: JoinHandle<()>,
+}
+
+/// What a backend has seen.
+#[derive(Default)]
+struct Seen {
+    requests: AtomicU64,
+    slow_requests: AtomicU64,
+    in_flight: AtomicU64,
+    in_flight_peak: AtomicU64,
+}
+
+/// Counts a request for as long as it is at work.
+struct InFlight<'a>(&'a Seen);
+
+impl<'a> InFlight<'a> {
+    fn begin(seen: &'a Seen) -> Self {
+        let in_flight = seen.in_flight.fetch_add(1, Relaxed) + 1;
+        seen.in_flight_peak.fetch_max(in_flight, Relaxed);
+        Self(seen)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What is wrong with a backend.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    /// It breaks the connection of every request.
+    Breaks,
+    /// It answers with errors, two of three times.
+    Flaky,
+    /// It takes its time.
+    Slow(Duration),
 }
 
 impl Backend {
     pub(crate) async fn start(name: &'static str) -> Self {
-        Self::start_with(name, false).await
+        Self::start_with(name, Fault::None).await
     }
 
     /// Answers checks, and breaks every other request.
     pub(crate) async fn start_broken(name: &'static str) -> Self {
-        Self::start_with(name, true).await
+        Self::start_with(name, Fault::Breaks).await
     }
 
-    async fn start_with(name: &'static str, is_broken: bool) -> Self {
+    /// Answers checks, and errors to two of three requests.
+    pub(crate) async fn start_flaky(name: &'static str) -> Self {
+        Self::start_with(name, Fault::Flaky).await
+    }
+
+    /// Answers checks at once, and every other request after this time.
+    pub(crate) async fn start_slow(name: &'static str, after: Duration) -> Self {
+        Self::start_with(name, Fault::Slow(after)).await
+    }
+
+    /// One that comes back where it was.
+    pub(crate) async fn start_at(address: SocketAddr, name: &'static str) -> Self {
+        let listener = shop_net::listen::bind_tcp(address).expect("a socket");
+        Self::serve(TcpListener::from_std(listener).expect("a listener"), name, Fault::None)
+    }
+
+    async fn start_with(name: &'static str, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        Self::serve(listener, name, fault)
+    }
+
+    fn serve(listener: TcpListener, name: &'static str, fault: Fault) -> Self {
         let address = listener.local_addr().expect("an address");
-        let requests = Arc::new(AtomicU64::new(0));
-        let slow_requests = Arc::new(AtomicU64::new(0));
-        let counters = (requests.clone(), slow_requests.clone());
+        let seen = Arc::new(Seen::default());
+        let seen_there = seen.clone();
         let serving = tokio::spawn(async move {
             // Dropped with the task, and with it all connections: that is what a kill does.
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("accepted");
-                let counters = counters.clone();
+                let seen = seen_there.clone();
                 connections.spawn(async move {
-                    let service = service_fn(move |request| answer(name, is_broken, counters.clone(), request));
+                    let service = service_fn(move |request| {
+                        let seen = seen.clone();
+                        async move { answer(name, fault, &seen, request).await }
+                    });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });
             }
         });
-        Self {
-            address,
-            requests,
-            slow_requests,
-            serving,
-        }
+        Self { address, seen, serving }
     }
 
     pub(crate) async fn kill(self) {
@@ -76,11 +130,16 @@ impl Backend {
     }
 
     pub(crate) fn slow_requests(&self) -> u64 {
-        self.slow_requests.load(Relaxed)
+        self.seen.slow_requests.load(Relaxed)
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.requests.load(Relaxed)
+        self.seen.requests.load(Relaxed)
+    }
+
+    /// The most requests that it had at a time.
+    pub(crate) fn in_flight_peak(&self) -> u64 {
+        self.seen.in_flight_peak.load(Relaxed)
     }
 }
 
@@ -90,27 +149,30 @@ struct Dropped;
 
 async fn answer(
     name: &'static str,
-    is_broken: bool,
-    (requests, slow_requests): (Arc<AtomicU64>, Arc<AtomicU64>),
+    fault: Fault,
+    seen: &Seen,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
     let path = request.uri().path().to_owned();
     if path == "/readyz" {
         return Ok(Response::new(Full::default()));
     }
-    requests.fetch_add(1, Relaxed);
-    let seen: Vec<String> = request
+    let number = seen.requests.fetch_add(1, Relaxed);
+    let _in_flight = InFlight::begin(seen);
+    let headers: Vec<String> = request
         .headers()
         .iter()
         .map(|(header, value)| format!("{header}: {}", String::from_utf8_lossy(value.as_bytes())))
         .collect();
     let method = request.method().clone();
     let body = request.into_body().collect().await.map_err(|_| Dropped)?.to_bytes();
-    if is_broken {
-        return Err(Dropped);
+    match fault {
+        Fault::Breaks => return Err(Dropped),
+        Fault::Slow(after) => tokio::time::sleep(after).await,
+        Fault::None | Fault::Flaky => {}
     }
     if let Some(milliseconds) = path.split("/slow/").nth(1).and_then(|text| text.parse().ok()) {
-        slow_requests.fetch_add(1, Relaxed);
+        seen.slow_requests.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
     if let Some(bytes) = path.split("/large/").nth(1).and_then(|text| text.parse().ok()) {
@@ -118,7 +180,7 @@ async fn answer(
     }
     let echo = format!(
         "{method} {path}\n{}\n\n{}",
-        seen.join("\n"),
+        headers.join("\n"),
         String::from_utf8_lossy(&body)
     );
     let mut response = Response::new(Full::from(echo));
@@ -128,7 +190,8 @@ async fn answer(
     response
         .headers_mut()
         .insert("server-timing", format!("{name};dur=1.0").parse().expect("a timing"));
-    if path.ends_with("/error") {
+    let is_flaking = matches!(fault, Fault::Flaky) && number % 3 > 0;
+    if path.ends_with("/error") || is_flaking {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
     Ok(response)
@@ -196,6 +259,7 @@ pub(crate) fn limits() -> Limits {
         connections_max: 256,
         tunnels_max: 2,
         client_stall_max: Duration::from_secs(10),
+        backend: BackendLimits::default(),
         drain_notice: Duration::from_millis(300),
         drain_deadline: Duration::from_secs(5),
         access_log: false,
@@ -268,6 +332,10 @@ impl Front {
         };
         let balancer = Balancer::start(name.to_owned(), table, sockets, limits).expect("started");
         wait_until_up(admin_address, backends_up).await;
+        if backends_up > 0 {
+            let is_ready = || async move { status(&get(admin_address, "/readyz").await) == 200 };
+            eventually("ready", is_ready).await;
+        }
         Self {
             balancer,
             public: public_address,
