@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use shop_net::listen::{Accepted, ListenSource};
 use tokio::sync::Semaphore;
 
+use crate::live::Live;
 use crate::{Shared, stats};
 
 const CONNECTIONS_MAX: usize = 64;
@@ -57,7 +58,7 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     const TEXT: &str = "text/plain; charset=utf-8";
     match request.uri().path() {
         "/livez" => respond(StatusCode::OK, TEXT, "live\n".to_owned()),
-        "/readyz" if shared.is_ready() => respond(StatusCode::OK, TEXT, "ready\n".to_owned()),
+        "/readyz" if shared.is_ready() => respond(StatusCode::OK, TEXT, readiness(shared)),
         "/readyz" => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
         "/metrics" => {
             let metrics = stats::render(shared) + &shop_telemetry::admin::render_metrics();
@@ -65,6 +66,14 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
         }
         "/backends" => respond(StatusCode::OK, "application/json", backends(shared).to_string()),
         _ => respond(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
+    }
+}
+
+/// A file that can't be used doesn't make the process unready: it goes on with the routes that it has.
+fn readiness(shared: &Shared) -> String {
+    match &*shared.routes_file.refusal.load() {
+        None => "ready\n".to_owned(),
+        Some(refusal) => format!("ready\nroutes file refused: {refusal}\n"),
     }
 }
 
@@ -78,7 +87,8 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 }
 
 fn backends(shared: &Shared) -> Value {
-    let services: Vec<Value> = shared
+    let live = shared.live.load_full();
+    let services: Vec<Value> = live
         .services
         .iter()
         .map(|service| {
@@ -104,7 +114,12 @@ fn backends(shared: &Shared) -> Value {
                     })
                 })
                 .collect();
-            json!({ "name": service.name, "in_flight": service.in_flight.load(Relaxed), "backends": backends })
+            json!({
+                "name": service.name,
+                "in_flight": service.in_flight.load(Relaxed),
+                "in_flight_limit": shared.admission.limit_of(service),
+                "backends": backends,
+            })
         })
         .collect();
     json!({
@@ -114,5 +129,24 @@ fn backends(shared: &Shared) -> Value {
         "connections": shared.connections.load(Relaxed),
         "in_flight": shared.admission.in_flight(),
         "services": services,
+        "routes": routes(shared, &live),
+    })
+}
+
+fn routes(shared: &Shared, live: &Live) -> Value {
+    let table = &live.table;
+    let routes = table.routes.iter().map(|route| {
+        json!({
+            "name": route.name,
+            "service": table.services[route.service].name,
+            "class": format!("{:?}", route.class).to_lowercase(),
+        })
+    });
+    let file = &shared.routes_file;
+    json!({
+        "in_force": routes.collect::<Vec<_>>(),
+        "reloads": file.reloads.load(Relaxed),
+        "refusal": file.refusal.load().as_deref(),
+        "maintenance": table.settings.maintenance.is_some(),
     })
 }

@@ -4,27 +4,33 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
+use crate::compress::{self, FrontBody};
 use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order, Repeatable};
+use crate::gate;
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
+use crate::live::Live;
 use crate::path;
 use crate::refusal::{self, Refusal};
+use crate::routes::{Asked, Class, Found, Route};
+use crate::service::Service;
 use crate::worker::Worker;
+use crate::{Shared, Side};
 
 const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Bodies of repeatable requests up to this size are kept, so that they can be sent again.
@@ -36,8 +42,35 @@ const KEPT_BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     pub(crate) side: Side,
     pub(crate) peer: SocketAddr,
+    /// It is one of the proxies whose forwarding headers are believed.
+    pub(crate) is_trusted: bool,
+    pub(crate) is_tls: bool,
+    pub(crate) opened: Instant,
     /// Set once a request of ambiguous length was seen on the connection.
     pub(crate) is_ambiguous: Rc<Cell<bool>>,
+}
+
+impl Client {
+    /// Whether what it says about those before it counts.
+    pub(crate) fn is_believed(&self) -> bool {
+        self.side != Side::Public || self.is_trusted
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(side: Side) -> Self {
+        Self {
+            side,
+            peer: ([192, 0, 2, 7], 4711).into(),
+            is_trusted: false,
+            is_tls: false,
+            opened: Instant::now(),
+            is_ambiguous: Rc::default(),
+        }
+    }
 }
 
 /// Answers one request.
@@ -45,7 +78,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<FrontBody>, Infallible> {
     let (parts, body) = request.into_parts();
     let identity = Identity::of(&parts.headers);
     let mut exchange = Exchange::begin(
@@ -57,6 +90,7 @@ pub(crate) async fn serve(
     );
     let wants_page = refusal::prefers_page(&parts.headers);
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
+    let coding = compress::wanted(&client, &parts);
     let mut failovers = Vec::new();
     let outcome = pass_on(&worker, &client, parts, body, &mut exchange, &mut failovers).await;
     let mut response = match outcome {
@@ -65,19 +99,22 @@ pub(crate) async fn serve(
             parts.version = Version::HTTP_11;
             exchange.status = parts.status;
             headers::forward_response(&mut parts.headers);
-            sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(parts, ResponseBody::from_backend(incoming, answer.lease, exchange))
+            sign(&mut parts.headers, &worker, &client, &exchange, &failovers);
+            let encoder = coding.and_then(|coding| coding.prepare(&worker, &exchange, &mut parts, &incoming));
+            let body = ResponseBody::from_backend(incoming, answer.lease, exchange);
+            Response::from_parts(parts, FrontBody::new(body, encoder))
         }
         Err(refusal) => {
             count(&worker, &refusal);
             let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
             let (mut parts, body) = own.into_parts();
             exchange.status = parts.status;
-            sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(parts, ResponseBody::own(body, exchange))
+            sign(&mut parts.headers, &worker, &client, &exchange, &failovers);
+            Response::from_parts(parts, FrontBody::new(ResponseBody::own(body, exchange), None))
         }
     };
-    if is_chunked || worker.shared.is_draining() {
+    let is_old = client.side == Side::Public && client.opened.elapsed() >= worker.shared.connection_age_max;
+    if is_chunked || is_old || worker.shared.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -94,27 +131,28 @@ async fn pass_on(
     failovers: &mut Vec<Failover>,
 ) -> Result<Answer, Refusal> {
     let shared = &worker.shared;
+    let live = exchange.live.clone();
     check_framing(client, &parts)?;
     check_method(&parts.method)?;
     settle_host(&mut parts)?;
     let target = target_of(&parts.uri)?;
-    let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
-    let route_index = shared
-        .table
-        .find(&path, client.side == Side::Private)
-        .ok_or(Refusal::UnknownPath)?;
+    let customer = gate::customer(shared, client, &parts.headers);
+    gate::check_open(&live, customer)?;
+    let route_index = route_of(&live, client, &parts, &target)?;
     exchange.route = Some(route_index);
-    let route = &shared.table.routes[route_index];
-    let service = &shared.services[route.service];
+    let route = &live.table.routes[route_index];
+    let service = &live.services[route.service];
+    gate::check_rates(shared, &live, route, customer, &parts.headers)?;
     if body.size_hint().lower() > route.body_bytes_max {
         return Err(Refusal::BodyTooLarge {
             bytes_max: route.body_bytes_max,
         });
     }
+    let class = class_of(shared, &live, client, route, service, &parts.headers);
     exchange.permit = Some(
         shared
             .admission
-            .admit(service, route.class)
+            .admit(service, class)
             .map_err(|_| Refusal::Overloaded)?,
     );
     shared.budget.deposit();
@@ -128,13 +166,8 @@ async fn pass_on(
     } else {
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
-    headers::forward_request(
-        &mut parts.headers,
-        client.side,
-        client.peer,
-        &exchange.identity,
-        &shared.via,
-    );
+    headers::forward_request(&mut parts.headers, client, &exchange.identity, &shared.via);
+    let is_ordinary = class == Class::Normal && parts.method.is_safe();
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = Uri::from(target);
@@ -146,7 +179,49 @@ async fn pass_on(
         deadline: exchange.started + route.deadline,
         upload,
     };
-    order.send(exchange, request, failovers).await
+    let outcome = order.send(exchange, request, failovers).await;
+    if is_ordinary && matches!(outcome, Ok(_) | Err(Refusal::AnswerTooLate)) {
+        service.limit.record(exchange.started.elapsed());
+    }
+    outcome
+}
+
+fn route_of(live: &Live, client: &Client, parts: &Parts, target: &PathAndQuery) -> Result<usize, Refusal> {
+    let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let asked = Asked {
+        host: host.unwrap_or_default(),
+        path: &path,
+        method: &parts.method,
+        private: client.side == Side::Private,
+    };
+    match live.table.find(asked) {
+        Found::Route(index) => Ok(index),
+        Found::Nothing => Err(Refusal::UnknownPath),
+        Found::OtherMethods(methods) => {
+            let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            Err(Refusal::OtherMethods {
+                allow: allow.join(", "),
+            })
+        }
+    }
+}
+
+/// A crawler can come again later, wherever it reads. Who asks is looked at only when there is much to do.
+fn class_of(
+    shared: &Shared,
+    live: &Live,
+    client: &Client,
+    route: &Route,
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+) -> Class {
+    let may_be_crawler = client.side == Side::Public && route.class != Class::Background;
+    if may_be_crawler && shared.admission.is_busy(service) && gate::is_crawler(&live.table.settings.crawlers, headers) {
+        Class::Background
+    } else {
+        route.class
+    }
 }
 
 fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
@@ -218,25 +293,19 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
+fn sign(headers: &mut HeaderMap, worker: &Worker, client: &Client, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
     let request_id = &exchange.identity.request_id;
-    headers::sign_response(
-        headers,
-        exchange.side,
-        &worker.shared.instance,
-        elapsed,
-        failovers,
-        request_id,
-    );
+    headers::sign_response(headers, &worker.shared.instance, elapsed, failovers, request_id);
+    headers::secure_response(headers, client, &exchange.live.table.settings.headers);
 }
 
 fn count(worker: &Worker, refusal: &Refusal) {
     let stats = &worker.shared.stats;
-    let counter = if *refusal == Refusal::Overloaded {
-        &stats.shed
-    } else {
-        &stats.refused
+    let counter = match refusal {
+        Refusal::Overloaded => &stats.shed,
+        Refusal::TooManyRequests { .. } => &stats.rate_limited,
+        _ => &stats.refused,
     };
     counter.fetch_add(1, Relaxed);
 }

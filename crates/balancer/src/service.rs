@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tracing::info;
 
 use crate::backend::{Backend, Health};
+use crate::overload::AdaptiveLimit;
 
 /// Two costs within this factor of each other are the same: the difference is noise, and following it would send
 /// everything to one of two equals.
@@ -22,6 +23,8 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// Requests at all of its backends together, waiting for one included.
     pub(crate) in_flight: AtomicU32,
+    /// How many may be at them, as fast as they are just now.
+    pub(crate) limit: AdaptiveLimit,
     backends: ArcSwap<Vec<Arc<Backend>>>,
 }
 
@@ -31,6 +34,7 @@ impl Service {
         Self {
             name,
             in_flight: AtomicU32::new(0),
+            limit: AdaptiveLimit::default(),
             backends: ArcSwap::default(),
         }
     }

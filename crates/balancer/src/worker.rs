@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_log::LogBuffer;
+use crate::client_address;
 use crate::framing::WatchedStream;
 use crate::proxy::{self, Client};
 use crate::upstream::Pool;
@@ -131,6 +132,15 @@ impl Drop for OpenConnection {
 }
 
 async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
+    let is_trusted = client_address::is_in(&worker.shared.trusted_proxies, accepted.peer.ip());
+    let mut _place = None;
+    if side == Side::Public && !is_trusted {
+        _place = worker.shared.address_connections.enter(accepted.peer.ip());
+        if _place.is_none() {
+            worker.shared.stats.connections_refused.fetch_add(1, Relaxed);
+            return;
+        }
+    }
     let _open = OpenConnection::count(&worker.shared);
     let close: CancellationToken = worker.shared.close.clone();
     let stall_max = worker.shared.client_stall_max;
@@ -142,6 +152,9 @@ async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
     let client = Rc::new(Client {
         side,
         peer: accepted.peer,
+        is_trusted,
+        is_tls: false,
+        opened: Instant::now(),
         is_ambiguous,
     });
     let service = service_fn(move |request| proxy::serve(worker.clone(), client.clone(), request));
