@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
 use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::headers::FORWARDED_FOR;
@@ -62,7 +62,10 @@ pub(crate) fn hops(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
 }
 
 /// The `for` of one element of `Forwarded` (RFC 7239). Quoted commas don't occur in addresses, and an element that is
@@ -105,7 +108,10 @@ mod tests {
     }
 
     fn client(line: (&'static str, &'static str), peer: &str, trusted: &[&str]) -> IpAddr {
-        let trusted: Vec<IpNet> = trusted.iter().map(|text| parse_network(text).expect("a network")).collect();
+        let trusted: Vec<IpNet> = trusted
+            .iter()
+            .map(|text| parse_network(text).expect("a network"))
+            .collect();
         let mut headers = HeaderMap::new();
         headers.insert(line.0, HeaderValue::from_static(line.1));
         client_of(&headers, address(peer), &trusted)
@@ -122,7 +128,10 @@ mod tests {
     fn behind_trusted_proxies_the_client_is_the_last_one_that_is_none() {
         let line = ("x-forwarded-for", "6.6.6.6, 198.51.100.9, 10.0.0.2");
         assert_eq!(client(line, "10.0.0.1", &["10.0.0.0/8"]), address("198.51.100.9"));
-        assert_eq!(client(line, "::ffff:10.0.0.1", &["10.0.0.0/8"]), address("198.51.100.9"));
+        assert_eq!(
+            client(line, "::ffff:10.0.0.1", &["10.0.0.0/8"]),
+            address("198.51.100.9")
+        );
         assert_eq!(client(line, "10.0.0.1", &["10.0.0.1"]), address("10.0.0.2"));
     }
 
@@ -137,7 +146,10 @@ mod tests {
     #[test]
     fn endless_chains_are_cut_at_the_far_end() {
         let mut headers = HeaderMap::new();
-        let chain = (0..100).map(|hop| format!("10.0.0.{hop}")).collect::<Vec<_>>().join(", ");
+        let chain = (0..100)
+            .map(|hop| format!("10.0.0.{hop}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         headers.insert("x-forwarded-for", chain.parse().expect("a value"));
         let hops = hops(&headers);
         assert_eq!(hops.len(), HOPS_MAX);
@@ -146,7 +158,10 @@ mod tests {
 
     #[test]
     fn networks_are_read_and_nonsense_is_not() {
-        assert!(is_in(&[parse_network("2001:db8::/32").expect("a network")], address("2001:db8::9")));
+        assert!(is_in(
+            &[parse_network("2001:db8::/32").expect("a network")],
+            address("2001:db8::9")
+        ));
         assert_eq!(parse_network("10.0.0.0/33"), Err(BadNetwork("10.0.0.0/33".to_owned())));
     }
 }

@@ -13,8 +13,8 @@ mod encoder;
 use std::sync::atomic::Ordering::Relaxed;
 
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, SET_COOKIE, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request, response};
 use http_body::Body;
@@ -112,14 +112,19 @@ impl Wanted {
 
 /// The coding that the client likes best, ours first among equals.
 fn negotiate(headers: &HeaderMap) -> Option<Coding> {
-    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    let lines = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     let mut weights: [Option<f32>; 3] = [None; 3];
     let (mut identity, mut others) = (None, None);
     for item in lines.flat_map(|line| line.split(',')) {
         let mut parts = item.split(';');
         let name = parts.next().unwrap_or_default().trim();
         let weight = parts.find_map(weight_of).unwrap_or(1.0);
-        let known = Coding::ALL.iter().position(|coding| name.eq_ignore_ascii_case(coding.name()));
+        let known = Coding::ALL
+            .iter()
+            .position(|coding| name.eq_ignore_ascii_case(coding.name()));
         match known {
             Some(index) => weights[index] = Some(weight),
             None if name.eq_ignore_ascii_case("x-gzip") => weights[2] = Some(weight),
@@ -144,9 +149,14 @@ fn negotiate(headers: &HeaderMap) -> Option<Coding> {
 /// What can't be read as a weight refuses the coding.
 fn weight_of(parameter: &str) -> Option<f32> {
     let (name, value) = parameter.split_once('=')?;
-    name.trim()
-        .eq_ignore_ascii_case("q")
-        .then(|| value.trim().parse().ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0))
+    name.trim().eq_ignore_ascii_case("q").then(|| {
+        value
+            .trim()
+            .parse()
+            .ok()
+            .filter(|weight| (0.0..=1.0).contains(weight))
+            .unwrap_or(0.0)
+    })
 }
 
 fn is_compressible(parts: &response::Parts, declared_bytes: Option<u64>) -> bool {

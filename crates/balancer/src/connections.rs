@@ -78,6 +78,10 @@ mod tests {
         drop(first);
         assert!(connections.enter(address(1)).is_some());
         drop(other);
-        assert_eq!(connections.open.lock().expect("sound").len(), 1, "nothing is kept of who left");
+        assert_eq!(
+            connections.open.lock().expect("sound").len(),
+            1,
+            "nothing is kept of who left"
+        );
     }
 }

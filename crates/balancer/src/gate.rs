@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-use http::header::{COOKIE, USER_AGENT};
 use http::HeaderMap;
+use http::header::{COOKIE, USER_AGENT};
 
 use crate::live::Live;
 use crate::proxy::Client;
@@ -20,7 +20,11 @@ const SESSION_CHARACTERS: usize = 43;
 
 /// The address of a customer. None for edges and services, which are never kept out.
 pub(crate) fn customer(shared: &Shared, client: &Client, headers: &HeaderMap) -> Option<IpAddr> {
-    let trusted: &[_] = if client.is_trusted { &shared.trusted_proxies } else { &[] };
+    let trusted: &[_] = if client.is_trusted {
+        &shared.trusted_proxies
+    } else {
+        &[]
+    };
     (client.side == Side::Public).then(|| client_address::client_of(headers, client.peer.ip(), trusted))
 }
 
@@ -85,7 +89,12 @@ fn session_of(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     cookies
         .flat_map(|line| line.split(';'))
-        .filter_map(|cookie| cookie.trim_ascii_start().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
+        .filter_map(|cookie| {
+            cookie
+                .trim_ascii_start()
+                .strip_prefix(SESSION_COOKIE)?
+                .strip_prefix('=')
+        })
         .map(str::trim_ascii_end)
         .find(|value| {
             value.len() == SESSION_CHARACTERS
@@ -142,9 +151,13 @@ mod tests {
     fn crawlers_say_what_they_are() {
         let tokens = ["bot".to_owned(), "crawl".to_owned()];
         let says = |agent| is_crawler(&tokens, &headers(USER_AGENT, &[agent]));
-        assert!(says("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"));
+        assert!(says(
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+        ));
         assert!(says("SomeCrawler/1.0"));
-        assert!(!says("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"));
+        assert!(!says(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+        ));
         assert!(!is_crawler(&tokens, &HeaderMap::new()));
     }
 

@@ -175,9 +175,7 @@ pub(crate) fn secure_response(headers: &mut HeaderMap, client: &Client, policies
     if let Some(policy) = &policies.content_security_policy
         && is_document(headers)
     {
-        headers
-            .entry(CONTENT_SECURITY_POLICY)
-            .or_insert_with(|| policy.clone());
+        headers.entry(CONTENT_SECURITY_POLICY).or_insert_with(|| policy.clone());
     }
     // Over plain HTTP browsers must ignore it (RFC 6797, section 8.1).
     if let Some(policy) = &policies.strict_transport_security
@@ -248,7 +246,10 @@ mod tests {
         let text = format!(
             "[headers]\n{text}\n[[service]]\nname = \"a\"\naddresses = []\n[[route]]\nprefix = \"/\"\nservice = \"a\"\n"
         );
-        crate::routes::RouteTable::parse(&text).expect("routes").settings.headers
+        crate::routes::RouteTable::parse(&text)
+            .expect("routes")
+            .settings
+            .headers
     }
 
     fn forwarded(side: Side, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -340,7 +341,10 @@ mod tests {
         let headers = forwarded_of(
             &client,
             &[
-                ("forwarded", "for=\"[2001:db8::1]:99\";proto=https, for=_secret, for=10.0.0.2"),
+                (
+                    "forwarded",
+                    "for=\"[2001:db8::1]:99\";proto=https, for=_secret, for=10.0.0.2",
+                ),
                 ("x-forwarded-proto", "https"),
                 ("zillion-positions", "inventory=1-1"),
                 ("host", "a"),
@@ -364,11 +368,21 @@ mod tests {
             if let Some(own) = own {
                 headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(own));
             }
-            secure_response(&mut headers, &client, &policies("content_security_policy = \"default-src 'none'\""));
+            secure_response(
+                &mut headers,
+                &client,
+                &policies("content_security_policy = \"default-src 'none'\""),
+            );
             headers.get(CONTENT_SECURITY_POLICY).cloned()
         };
-        assert_eq!(secured("text/html; charset=utf-8", None).expect("a policy"), "default-src 'none'");
-        assert_eq!(secured("text/html", Some("script-src 'self'")).expect("a policy"), "script-src 'self'");
+        assert_eq!(
+            secured("text/html; charset=utf-8", None).expect("a policy"),
+            "default-src 'none'"
+        );
+        assert_eq!(
+            secured("text/html", Some("script-src 'self'")).expect("a policy"),
+            "script-src 'self'"
+        );
         assert_eq!(secured("application/json", None), None);
     }
 

@@ -1,10 +1,9 @@
 //! How many requests a service may have in work: as many as configured, and fewer while it is slower than it used to be.
 //!
 //! Once a second the median time to an answer is compared with what is usual, a minimum that rises slowly. Where
-//! requests wait, more of them would only wait longer: after two slow seconds in a row the limit falls below what was in
-//! work, step by step, and when it is fast again it rises by a tenth a second (additive-increase,
-//! multiplicative-decrease would be slower to come back). Only answers to ordinary readers are looked at. What hashes
-//! passwords, takes pictures or waits for payments is slow without anything being wrong.
+//! requests wait, more of them would only wait longer: after two slow seconds in a row the limit falls by a fifth a
+//! second, from what was in work, and when it is fast again it rises by a tenth. Only answers to ordinary readers are
+//! looked at: what hashes passwords, takes pictures or waits for payments is slow without anything being wrong.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -174,8 +173,8 @@ mod tests {
     fn serve_for(limit: &AdaptiveLimit, windows: u32, arrivals: u32, capacity: u32, queue: &mut u32) -> Duration {
         let mut latency_ms = 0;
         for _ in 0..windows {
-            let room = limit.for_class(Class::Normal, CEILING).saturating_sub(*queue);
-            *queue = (*queue + arrivals.min(room + capacity)).saturating_sub(capacity);
+            let room = (limit.for_class(Class::Normal, CEILING) + capacity).saturating_sub(*queue);
+            *queue = (*queue + arrivals.min(room)).saturating_sub(capacity);
             latency_ms = 5 + 1000 * u64::from(*queue) / u64::from(capacity);
             window(limit, capacity.min(arrivals), latency_ms, *queue);
         }
@@ -220,7 +219,10 @@ mod tests {
         serve_for(&limit, 30, 150, 200, &mut queue);
         let without = Duration::from_millis(5 + 1000 * u64::from(CEILING) / 200);
         let with = serve_for(&limit, 120, 2000, 200, &mut queue);
-        assert!(with < Duration::from_secs(1) && with < without / 3, "{with:?} of {without:?}");
+        assert!(
+            with < Duration::from_secs(1) && with < without / 3,
+            "{with:?} of {without:?}"
+        );
         assert!(queue > 0, "it is never idle");
         queue = 0;
         serve_for(&limit, 60, 150, 200, &mut queue);

@@ -131,15 +131,22 @@ mod tests {
         let limiter = RateLimiter::new();
         let start = Instant::now();
         let key = limiter.key("session", "/cart", "a");
-        let passed = (0..10).filter(|_| limiter.take(key, rate(2.0, 4), start).is_ok()).count();
+        let passed = (0..10)
+            .filter(|_| limiter.take(key, rate(2.0, 4), start).is_ok())
+            .count();
         assert_eq!(passed, 4);
         let wait = limiter.take(key, rate(2.0, 4), start).expect_err("empty");
-        assert!(wait <= Duration::from_millis(500) && wait > Duration::from_millis(490), "{wait:?}");
+        assert!(
+            wait <= Duration::from_millis(500) && wait > Duration::from_millis(490),
+            "{wait:?}"
+        );
         let later = start + Duration::from_millis(501);
         assert_eq!(limiter.take(key, rate(2.0, 4), later), Ok(()));
         assert!(limiter.take(key, rate(2.0, 4), later).is_err());
         let much_later = start + Duration::from_secs(3600);
-        let passed = (0..10).filter(|_| limiter.take(key, rate(2.0, 4), much_later).is_ok()).count();
+        let passed = (0..10)
+            .filter(|_| limiter.take(key, rate(2.0, 4), much_later).is_ok())
+            .count();
         assert_eq!(passed, 4, "a bucket never holds more than its burst");
     }
 

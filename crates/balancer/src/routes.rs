@@ -12,8 +12,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::fault::{RoutesError, RoutesFault};
-pub(crate) use self::matching::{Asked, Found};
 use self::matching::HostPattern;
+pub(crate) use self::matching::{Asked, Found};
 use self::settings::{FileHeaders, FileMaintenance, FileRateLimits, rate_of};
 pub use self::settings::{Headers, Maintenance, Settings};
 use crate::rate_limit::Rate;

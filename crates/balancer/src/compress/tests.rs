@@ -171,7 +171,8 @@ fn decoded(coding: Coding, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn page(bytes: usize) -> Bytes {
-    let text: String = (0..).map(|n: u32| format!("<li>print {}</li>", n * 7919 % 1000)).take(bytes / 8).collect();
+    let items = (0..).map(|n: u32| format!("<li>print {}</li>", n * 7919 % 1000));
+    let text: String = items.take(bytes / 8 + 1).collect();
     Bytes::from(text.into_bytes()).slice(..bytes)
 }
 
@@ -180,7 +181,9 @@ fn what_goes_in_comes_out_smaller_and_the_same_and_is_counted() {
     for coding in Coding::ALL {
         for bytes in [1, 1024, 300_000] {
             let plain = page(bytes);
-            let frames = plain.chunks(10_000).map(|piece| Some(Frame::data(Bytes::copy_from_slice(piece))));
+            let frames = plain
+                .chunks(10_000)
+                .map(|piece| Some(Frame::data(Bytes::copy_from_slice(piece))));
             let mut body = encoded(coding, frames.collect());
             let mut out = Vec::new();
             while let Poll::Ready(Some(frame)) = poll(&mut body) {
@@ -188,7 +191,11 @@ fn what_goes_in_comes_out_smaller_and_the_same_and_is_counted() {
             }
             assert!(body.is_end_stream());
             assert_eq!(decoded(coding, &out), plain, "{coding:?} {bytes}");
-            assert!(bytes < 1024 || out.len() < bytes / 2, "{coding:?} {bytes} to {}", out.len());
+            assert!(
+                bytes < 1024 || out.len() < bytes / 2,
+                "{coding:?} {bytes} to {}",
+                out.len()
+            );
             let source = body.source();
             assert_eq!((source.plain_bytes, source.encoded_bytes), (bytes, out.len()));
         }
@@ -198,13 +205,23 @@ fn what_goes_in_comes_out_smaller_and_the_same_and_is_counted() {
 #[test]
 fn a_pause_brings_out_what_there_is() {
     for coding in Coding::ALL {
-        let pieces = vec![Some(Frame::data(page(3000))), None, None, None, Some(Frame::data(page(3000)))];
+        let pieces = vec![
+            Some(Frame::data(page(3000))),
+            None,
+            None,
+            None,
+            Some(Frame::data(page(3000))),
+        ];
         let mut body = encoded(coding, pieces);
         assert!(poll(&mut body).is_pending(), "{coding:?}: the next piece gets its turn");
         let Poll::Ready(Some(frame)) = poll(&mut body) else {
             panic!("{coding:?}: nothing came out");
         };
-        assert_eq!(decoded(coding, &frame.into_data().expect("data")), page(3000), "{coding:?}");
+        assert_eq!(
+            decoded(coding, &frame.into_data().expect("data")),
+            page(3000),
+            "{coding:?}"
+        );
         assert!(poll(&mut body).is_pending(), "{coding:?}: once is enough");
     }
 }
@@ -230,7 +247,9 @@ fn trailers_follow_the_last_byte() {
 #[test]
 fn only_so_many_are_compressed_at_a_time() {
     let encoders = Arc::default();
-    let at_work: Vec<Encoder> = std::iter::from_fn(|| Encoder::begin(Coding::Gzip, &encoders)).take(1000).collect();
+    let at_work: Vec<Encoder> = std::iter::from_fn(|| Encoder::begin(Coding::Gzip, &encoders))
+        .take(1000)
+        .collect();
     assert_eq!(at_work.len(), 64);
     drop(at_work);
     assert!(Encoder::begin(Coding::Gzip, &encoders).is_some());

@@ -150,7 +150,13 @@ fn limits_of_a_route_stand_above_those_of_all() {
         route("/assets", "rate_per_s = 0"),
     );
     let table = RouteTable::parse(&text).expect("sound routes");
-    let of = |prefix: &str| table.routes.iter().find(|route| route.prefix == prefix).expect("a route");
+    let of = |prefix: &str| {
+        table
+            .routes
+            .iter()
+            .find(|route| route.prefix == prefix)
+            .expect("a route")
+    };
     assert_eq!(of("/").session_rate, Rate::new(5.0, 9));
     assert_eq!(of("/login").session_rate, Rate::new(0.5, 3));
     assert_eq!(of("/login").address_rate, Rate::new(50.0, 100));
@@ -179,13 +185,28 @@ fn unusable_files_are_refused_with_their_place() {
         (with("[[route]]\nprefix = \"/x\"\nservise = \"a\"\n"), 10, 1, "servise"),
         (with(&route("x", "")), 9, 10, "route prefix \"x\""),
         (with(&route("/x/", "")), 9, 10, "route prefix \"/x/\""),
-        (with("[[route]]\nprefix = \"/x\"\nservice = \"b\"\n"), 10, 11, "unknown service \"b\""),
+        (
+            with("[[route]]\nprefix = \"/x\"\nservice = \"b\"\n"),
+            10,
+            11,
+            "unknown service \"b\"",
+        ),
         (with(&route("/", "")), 9, 10, "route \"/\" is given twice"),
         (with(SERVICE), 9, 8, "service \"a\" is given twice"),
         (with(&route("/x", "hosts = [\"a\", \"b:1\"]")), 11, 15, "host \"b:1\""),
-        (with(&route("/x", "methods = [\"GET\", \"get\"]")), 11, 19, "method \"get\""),
+        (
+            with(&route("/x", "methods = [\"GET\", \"get\"]")),
+            11,
+            19,
+            "method \"get\"",
+        ),
         (with(&route("/x", "rate_per_s = -1")), 11, 14, "a rate must be"),
-        (with(&route("/x", "rate_per_s = 1\nburst = 0")), 12, 9, "a burst at least"),
+        (
+            with(&route("/x", "rate_per_s = 1\nburst = 0")),
+            12,
+            9,
+            "a burst at least",
+        ),
         (with("[maintenance]\nallow = [\"here\"]"), 9, 10, "\"here\" is neither"),
         (with("[headers]\nhsts_max_age_s = \"long\""), 9, 18, "invalid type"),
         (format!("{SERVICE}{}", route("/x", "")), 1, 1, "no route for \"/\""),

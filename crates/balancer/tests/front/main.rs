@@ -3,6 +3,8 @@
 mod clients;
 mod failures;
 mod framing;
+mod gateway;
 mod lifecycle;
+mod reload;
 mod routing;
 mod support;
