@@ -25,7 +25,6 @@ use self::encoder::Encoder;
 pub(crate) use self::encoder::Encoders;
 use crate::Side;
 use crate::exchange::Exchange;
-use crate::proxy::Client;
 use crate::worker::Worker;
 
 /// Less is in the same packet either way.
@@ -67,8 +66,8 @@ pub(crate) struct Wanted {
 }
 
 /// None where nothing is ever compressed.
-pub(crate) fn wanted(client: &Client, parts: &request::Parts) -> Option<Wanted> {
-    (client.side == Side::Public).then(|| Wanted {
+pub(crate) fn wanted(side: Side, parts: &request::Parts) -> Option<Wanted> {
+    (side == Side::Public).then(|| Wanted {
         coding: negotiate(&parts.headers),
         has_body: parts.method != Method::HEAD,
     })

@@ -28,13 +28,13 @@ impl AddressConnections {
         }
     }
 
-    /// None where the address has as many as it may.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
+    /// None where the address has as many as it may. Those that aren't limited are not counted.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, is_limited: bool) -> Option<AddressPlace> {
         let place = |counted| AddressPlace {
             counted,
             connections: self.clone(),
         };
-        if self.max == 0 {
+        if self.max == 0 || !is_limited {
             return Some(place(None));
         }
         let address = address.to_canonical();
@@ -71,12 +71,13 @@ mod tests {
     fn an_address_has_its_places_and_gets_them_back() {
         let connections = Arc::new(AddressConnections::new(2));
         let address = |last| IpAddr::from([192, 0, 2, last]);
-        let first = connections.enter(address(1)).expect("a place");
-        let _second = connections.enter(address(1)).expect("a place");
-        assert!(connections.enter(address(1)).is_none());
-        let other = connections.enter(address(2)).expect("another's place");
+        let first = connections.enter(address(1), true).expect("a place");
+        let _second = connections.enter(address(1), true).expect("a place");
+        assert!(connections.enter(address(1), true).is_none());
+        assert!(connections.enter(address(1), false).is_some(), "a trusted one");
+        let other = connections.enter(address(2), true).expect("another's place");
         drop(first);
-        assert!(connections.enter(address(1)).is_some());
+        assert!(connections.enter(address(1), true).is_some());
         drop(other);
         assert_eq!(
             connections.open.lock().expect("sound").len(),

@@ -6,8 +6,8 @@ use std::time::Instant;
 use http::HeaderMap;
 use http::header::{COOKIE, USER_AGENT};
 
+use crate::forwarded::Hop;
 use crate::live::Live;
-use crate::proxy::Client;
 use crate::rate_limit::{BucketKey, Rate, whole_seconds};
 use crate::refusal::Refusal;
 use crate::routes::Route;
@@ -19,13 +19,12 @@ const SESSION_COOKIE: &str = "zillion_session";
 const SESSION_CHARACTERS: usize = 43;
 
 /// The address of a customer. None for edges and services, which are never kept out.
-pub(crate) fn customer(shared: &Shared, client: &Client, headers: &HeaderMap) -> Option<IpAddr> {
-    let trusted: &[_] = if client.is_trusted {
-        &shared.trusted_proxies
-    } else {
-        &[]
-    };
-    (client.side == Side::Public).then(|| client_address::client_of(headers, client.peer.ip(), trusted))
+pub(crate) fn customer(shared: &Shared, hop: Hop, headers: &HeaderMap) -> Option<IpAddr> {
+    match (hop.side, hop.is_trusted) {
+        (Side::Public, false) => Some(hop.peer.to_canonical()),
+        (Side::Public, true) => Some(client_address::client_of(headers, hop.peer, &shared.trusted_proxies)),
+        _ => None,
+    }
 }
 
 /// During maintenance only those on the list are let in.

@@ -21,11 +21,13 @@ use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
 use crate::compress::{self, FrontBody};
 use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order, Repeatable};
+use crate::forwarded::{self, Hop};
 use crate::gate;
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
 use crate::live::Live;
 use crate::path;
+use crate::policy;
 use crate::refusal::{self, Refusal};
 use crate::routes::{Asked, Class, Found, Route};
 use crate::service::Service;
@@ -51,25 +53,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Whether what it says about those before it counts.
-    pub(crate) fn is_believed(&self) -> bool {
-        self.side != Side::Public || self.is_trusted
-    }
-
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.is_tls { "https" } else { "http" }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_test(side: Side) -> Self {
-        Self {
-            side,
-            peer: ([192, 0, 2, 7], 4711).into(),
-            is_trusted: false,
-            is_tls: false,
-            opened: Instant::now(),
-            is_ambiguous: Rc::default(),
+    pub(crate) fn hop(&self) -> Hop {
+        Hop {
+            side: self.side,
+            peer: self.peer.ip(),
+            is_tls: self.is_tls,
+            is_trusted: self.is_trusted,
         }
+    }
+
+    /// Clients that stay are sent away now and then, so that they spread anew. Edges and services are few, and stay.
+    fn is_old(&self, shared: &Shared) -> bool {
+        self.side == Side::Public && self.opened.elapsed() >= shared.connection_age_max
     }
 }
 
@@ -90,7 +85,7 @@ pub(crate) async fn serve(
     );
     let wants_page = refusal::prefers_page(&parts.headers);
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
-    let coding = compress::wanted(&client, &parts);
+    let coding = compress::wanted(client.side, &parts);
     let mut failovers = Vec::new();
     let outcome = pass_on(&worker, &client, parts, body, &mut exchange, &mut failovers).await;
     let mut response = match outcome {
@@ -99,7 +94,7 @@ pub(crate) async fn serve(
             parts.version = Version::HTTP_11;
             exchange.status = parts.status;
             headers::forward_response(&mut parts.headers);
-            sign(&mut parts.headers, &worker, &client, &exchange, &failovers);
+            sign(&mut parts.headers, &worker, &exchange, &failovers);
             let encoder = coding.and_then(|coding| coding.prepare(&worker, &exchange, &mut parts, &incoming));
             let body = ResponseBody::from_backend(incoming, answer.lease, exchange);
             Response::from_parts(parts, FrontBody::new(body, encoder))
@@ -109,12 +104,13 @@ pub(crate) async fn serve(
             let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
             let (mut parts, body) = own.into_parts();
             exchange.status = parts.status;
-            sign(&mut parts.headers, &worker, &client, &exchange, &failovers);
+            sign(&mut parts.headers, &worker, &exchange, &failovers);
             Response::from_parts(parts, FrontBody::new(ResponseBody::own(body, exchange), None))
         }
     };
-    let is_old = client.side == Side::Public && client.opened.elapsed() >= worker.shared.connection_age_max;
-    if is_chunked || is_old || worker.shared.is_draining() {
+    let live = worker.shared.live.load();
+    policy::apply(response.headers_mut(), client.hop(), &live.table.settings.headers);
+    if is_chunked || client.is_old(&worker.shared) || worker.shared.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -136,7 +132,7 @@ async fn pass_on(
     check_method(&parts.method)?;
     settle_host(&mut parts)?;
     let target = target_of(&parts.uri)?;
-    let customer = gate::customer(shared, client, &parts.headers);
+    let customer = gate::customer(shared, client.hop(), &parts.headers);
     gate::check_open(&live, customer)?;
     let route_index = route_of(&live, client, &parts, &target)?;
     exchange.route = Some(route_index);
@@ -166,7 +162,8 @@ async fn pass_on(
     } else {
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
-    headers::forward_request(&mut parts.headers, client, &exchange.identity, &shared.via);
+    headers::forward_request(&mut parts.headers, client.side, &exchange.identity, &shared.via);
+    forwarded::add(&mut parts.headers, client.hop());
     let is_ordinary = class == Class::Normal && parts.method.is_safe();
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
@@ -293,11 +290,17 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn sign(headers: &mut HeaderMap, worker: &Worker, client: &Client, exchange: &Exchange, failovers: &[Failover]) {
+fn sign(headers: &mut HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
     let request_id = &exchange.identity.request_id;
-    headers::sign_response(headers, &worker.shared.instance, elapsed, failovers, request_id);
-    headers::secure_response(headers, client, &exchange.live.table.settings.headers);
+    headers::sign_response(
+        headers,
+        exchange.side,
+        &worker.shared.instance,
+        elapsed,
+        failovers,
+        request_id,
+    );
 }
 
 fn count(worker: &Worker, refusal: &Refusal) {

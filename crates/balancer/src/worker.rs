@@ -133,14 +133,11 @@ impl Drop for OpenConnection {
 
 async fn serve_connection(worker: Rc<Worker>, side: Side, accepted: Accepted) {
     let is_trusted = client_address::is_in(&worker.shared.trusted_proxies, accepted.peer.ip());
-    let mut _place = None;
-    if side == Side::Public && !is_trusted {
-        _place = worker.shared.address_connections.enter(accepted.peer.ip());
-        if _place.is_none() {
-            worker.shared.stats.connections_refused.fetch_add(1, Relaxed);
-            return;
-        }
-    }
+    let is_limited = side == Side::Public && !is_trusted;
+    let Some(_place) = worker.shared.address_connections.enter(accepted.peer.ip(), is_limited) else {
+        worker.shared.stats.connections_refused.fetch_add(1, Relaxed);
+        return;
+    };
     let _open = OpenConnection::count(&worker.shared);
     let close: CancellationToken = worker.shared.close.clone();
     let stall_max = worker.shared.client_stall_max;

@@ -98,12 +98,11 @@ impl Settings {
                 .map_err(|client_address::BadNetwork(text)| RoutesFault::BadNetwork(text).at(at))
         });
         let allow = allow.collect::<Result<_, _>>()?;
-        let maintenance = Maintenance {
+        let maintenance = maintenance.on.then(|| Maintenance {
             message: maintenance.message.unwrap_or_else(|| MAINTENANCE_MESSAGE.to_owned()),
             retry_after_s: maintenance.retry_after_s.unwrap_or(RETRY_AFTER_S_DEFAULT),
             allow,
-        }
-        .when(maintenance.on);
+        });
         Ok(Self {
             session_rate: match rate_limits.session_per_s {
                 None => Rate::new(SESSION_PER_S_DEFAULT, SESSION_BURST_DEFAULT),
@@ -120,12 +119,6 @@ impl Settings {
                 |crawlers| crawlers.iter().map(|token| token.to_ascii_lowercase()).collect(),
             ),
         })
-    }
-}
-
-impl Maintenance {
-    fn when(self, on: bool) -> Option<Self> {
-        on.then_some(self)
     }
 }
 

@@ -301,15 +301,12 @@ async fn crawlers_are_the_first_to_be_turned_away() {
         200,
         "there is room"
     );
-    let slow: Vec<_> = (0..7)
-        .map(|_| tokio::spawn(get_with(front.public, "/slow/3000", "")))
-        .collect();
+    for _ in 0..7 {
+        tokio::spawn(get_with(front.public, "/slow/14000", ""));
+    }
     eventually("at work", || async { backend.slow_requests() == 7 }).await;
     let refused = get_with(front.public, "/products/7", crawler).await;
     assert_eq!(status(&refused), 503);
     assert!(refused.contains("retry-after: 1"), "{refused}");
     assert_eq!(status(&get(front.public, "/products/7").await), 200);
-    for request in slow {
-        assert_eq!(status(&request.await.expect("ran")), 200);
-    }
 }
