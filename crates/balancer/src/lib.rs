@@ -1,8 +1,9 @@
 //! Spreads the shop's requests over the instances of its services, and keeps their failures from the customers.
 //!
 //! A request's life: `worker` accepts its connection, `framing` watches the raw bytes, `proxy` checks it and finds its
-//! route in `live`, `gate` and `admission` let it in, `forward` sends it to a backend that `service` chooses, over a connection from `upstream`, and again to another
-//! if that fails; `headers` signs the answer, `compress` makes it smaller, and `exchange` counts and logs it at its end.
+//! route in `live`, `gate` and `admission` let it in, `forward` sends it to a backend that `service` chooses, over a
+//! connection from `upstream`, and again to another if that fails; `headers` signs the answer, `compress` makes it
+//! smaller, and `exchange` counts and logs it at its end.
 
 mod access_log;
 mod admin;

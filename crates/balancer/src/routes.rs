@@ -200,9 +200,14 @@ fn parse_route(file: FileRoute, services: &[ServiceNames], settings: &Settings) 
     let hosts = file.hosts.into_iter().map(HostPattern::parse);
     let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
     let methods = file.methods.into_iter().map(matching::parse_method);
-    let methods = methods.collect::<Result<Vec<_>, _>>()?;
+    let mut methods = methods.collect::<Result<Vec<_>, _>>()?;
+    let name = matching::name(&methods, &hosts, &prefix);
+    // Who may have the page may ask about it.
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
     Ok(Route {
-        name: matching::name(&methods, &hosts, &prefix),
+        name,
         prefix,
         hosts,
         methods,

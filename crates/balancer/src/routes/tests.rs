@@ -136,9 +136,10 @@ fn the_host_decides_before_the_path_and_the_path_before_the_method() {
 
 #[test]
 fn a_route_without_methods_takes_what_its_twin_does_not() {
-    let table = table(&[("/", ""), ("/api", "methods = [\"POST\"]"), ("/api", "")]);
-    assert_eq!(found(&table, "POST", "a", "/api"), "POST /api");
-    assert_eq!(found(&table, "GET", "a", "/api"), "/api");
+    let table = table(&[("/", ""), ("/api", "methods = [\"GET\"]"), ("/api", "")]);
+    assert_eq!(found(&table, "GET", "a", "/api"), "GET /api");
+    assert_eq!(found(&table, "HEAD", "a", "/api"), "GET /api");
+    assert_eq!(found(&table, "POST", "a", "/api"), "/api");
 }
 
 #[test]

@@ -42,7 +42,7 @@ async fn host_and_method_choose_the_route() {
     let posted = "POST /news HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let answer = raw(front.public, posted).await;
     assert_eq!(status(&answer), 405);
-    assert!(answer.contains("\r\nallow: GET\r\n"), "{answer}");
+    assert!(answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
     assert_eq!(
         metric(front.admin, "balancer_requests_total{route=\"admin.example/\"").await,
         1
