@@ -266,15 +266,15 @@ async fn an_address_has_so_many_connections_and_no_more() {
 async fn old_connections_are_ended_with_an_answer() {
     let backend = Backend::start("inventory-1").await;
     let short = balancer::Limits {
-        connection_age_max: Duration::from_millis(200),
+        connection_age_max: Duration::from_secs(1),
         ..limits()
     };
     let front = front_with(&backend, "", short).await;
     let mut client = Client::new(front.public);
-    assert!(client.connect().await);
     let mut answered = 0;
     let ending = async {
         loop {
+            assert!(client.connect().await);
             let answer = client.get("/products/7").await.expect("an answer");
             answered += 1;
             if answer.headers().contains_key("connection") {
