@@ -121,10 +121,10 @@ mod tests {
 
     use super::*;
 
-    fn headers(name: HeaderName, lines: &[&'static str]) -> HeaderMap {
+    fn headers(name: &HeaderName, lines: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(&name, HeaderValue::from_static(line));
+            headers.append(name, HeaderValue::from_static(line));
         }
         headers
     }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_session_is_found_among_other_cookies_and_nonsense_is_none() {
         const ID: &str = "abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE";
-        let found = |lines: &[&'static str]| session_of(&headers(COOKIE, lines)).map(str::to_owned);
+        let found = |lines: &[&'static str]| session_of(&headers(&COOKIE, lines)).map(str::to_owned);
         let line = "zp_users=1; zillion_session=abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE; theme=dark";
         assert_eq!(found(&[line]).as_deref(), Some(ID));
         assert_eq!(found(&["a=b", line]).as_deref(), Some(ID));
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn crawlers_say_what_they_are() {
         let tokens = ["bot".to_owned(), "crawl".to_owned()];
-        let says = |agent| is_crawler(&tokens, &headers(USER_AGENT, &[agent]));
+        let says = |agent| is_crawler(&tokens, &headers(&USER_AGENT, &[agent]));
         assert!(says(
             "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
         ));

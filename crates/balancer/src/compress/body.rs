@@ -16,6 +16,10 @@ const WRITE_BYTES: usize = 8 * 1024;
 
 /// What is written to a client's connection.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most answers are plain, and a box would be one for each of them"
+)]
 pub(crate) enum FrontBody {
     Plain(ResponseBody),
     Encoded(Box<EncodedBody<ResponseBody>>),
