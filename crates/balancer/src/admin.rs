@@ -70,7 +70,7 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
             page
         }
         "/livez" => respond(StatusCode::OK, TEXT, "live\n".to_owned()),
-        "/readyz" if shared.is_ready() => respond(StatusCode::OK, TEXT, "ready\n".to_owned()),
+        "/readyz" if shared.is_ready() => respond(StatusCode::OK, TEXT, readiness(shared)),
         "/readyz" => {
             let reason = if shared.is_isolated() {
                 "not ready: no backend can be reached\n"
@@ -88,6 +88,14 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     }
 }
 
+/// A file that can't be used doesn't make the process unready: it goes on with the routes that it has.
+fn readiness(shared: &Shared) -> String {
+    match &*shared.routes_file.refusal.load() {
+        None => "ready\n".to_owned(),
+        Some(refusal) => format!("ready\nroutes file refused: {refusal}\n"),
+    }
+}
+
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
@@ -98,13 +106,19 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 }
 
 fn backends(shared: &Shared) -> Value {
-    let services: Vec<Value> = shared.services.iter().map(|service| service_view(service)).collect();
-    let routes: Vec<Value> = shared
-        .table
+    let live = shared.live.load_full();
+    let services: Vec<Value> = live
+        .services
+        .iter()
+        .map(|service| service_view(shared, service))
+        .collect();
+    let table = &live.table;
+    let routes: Vec<Value> = table
         .routes
         .iter()
-        .map(|route| route_view(route, &shared.table.services[route.service].name))
+        .map(|route| route_view(route, &table.services[route.service].name))
         .collect();
+    let file = &shared.routes_file;
     let limits = &shared.backend_limits;
     json!({
         "instance": shared.instance,
@@ -121,14 +135,20 @@ fn backends(shared: &Shared) -> Value {
         },
         "services": services,
         "routes": routes,
+        "routes_file": {
+            "reloads": file.reloads.load(Relaxed),
+            "refusal": file.refusal.load().as_deref(),
+        },
+        "maintenance": live.table.settings.maintenance.is_some(),
     })
 }
 
-fn service_view(service: &Service) -> Value {
+fn service_view(shared: &Shared, service: &Service) -> Value {
     let backends: Vec<Value> = service.backends().iter().map(|backend| backend_view(backend)).collect();
     json!({
         "name": service.name,
         "in_flight": service.in_flight.load(Relaxed),
+        "in_flight_limit": shared.admission.limit_of(service),
         "waiting": service.queue.waiting(),
         "ejections_denied": service.ejections_denied.load(Relaxed),
         "backends": backends,
@@ -160,6 +180,7 @@ fn backend_view(backend: &Backend) -> Value {
 
 fn route_view(route: &Route, service: &str) -> Value {
     json!({
+        "name": route.name,
         "prefix": route.prefix,
         "service": service,
         "balance": route.balance.as_str(),

@@ -6,7 +6,7 @@ use http::header::COOKIE;
 use http::{HeaderName, Request};
 use serde::Deserialize;
 
-use crate::headers::FORWARDED_FOR;
+use crate::forwarded::FORWARDED_FOR;
 
 /// How a backend is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

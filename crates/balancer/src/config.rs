@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
+use crate::client_address::parse_network;
+
 /// Spreads the shop's requests over the services.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(version)]
@@ -31,7 +35,8 @@ pub struct Config {
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub listen_admin: SocketAddr,
 
-    /// Routes and services, in place of the built-in ones (see routes.toml).
+    /// Routes and services, in place of the built-in ones (see routes.toml). Read again when it changes; what can't be
+    /// used then is refused, and the routes in force stay.
     #[arg(long, env = "ROUTES_FILE")]
     pub routes_file: Option<PathBuf>,
 
@@ -67,6 +72,19 @@ pub struct Config {
     /// Open WebSockets among them; what is more is refused with 503.
     #[arg(long, env = "TUNNELS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
     pub tunnels_max: u32,
+    /// Open connections of one client address in this process; what is more is closed at once. 0: no such limit, since
+    /// behind Docker's bridge all clients have one address.
+    #[arg(long, env = "CONNECTIONS_PER_ADDRESS_MAX", default_value_t = 0)]
+    pub connections_per_address_max: u32,
+
+    /// After so long a client's connection is closed with its next answer, so that clients spread anew.
+    #[arg(long, env = "CONNECTION_AGE_MAX_S", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub connection_age_max_s: u64,
+
+    /// Proxies before the public side whose X-Forwarded-For and Forwarded are believed, as addresses or networks,
+    /// separated by commas. None: the client is whoever connects.
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// How long after SIGTERM connections are still kept, each answer asking its client to close.
     #[arg(long, env = "DRAIN_NOTICE_MS", default_value_t = 1500)]

@@ -374,7 +374,7 @@ impl Order<'_> {
     fn bytes_max(&self, exchange: &Exchange) -> u64 {
         exchange
             .route
-            .map_or(0, |route| self.worker.shared.table.routes[route].body_bytes_max)
+            .map_or(0, |route| exchange.live.table.routes[route].body_bytes_max)
     }
 }
 

@@ -1,22 +1,18 @@
-//! What a proxy must and may do to headers: hop-by-hop ones end here (RFC 9110 section 7.6.1), forwarding ones are
-//! added, and what only insiders may say is taken from outsiders.
+//! What a proxy must and may do to headers: hop-by-hop ones end here (RFC 9110 section 7.6.1), and what only insiders
+//! may say is taken from outsiders. Who asked by way of whom is said by `forwarded`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 
 use crate::Side;
 use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
-use crate::text::{push_address, push_ms};
+use crate::text::push_ms;
 
-/// `X-Forwarded-For`
-pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 /// `X-Served-By`
 pub(crate) const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -38,14 +34,6 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "te"
             | "transfer-encoding"
             | "upgrade"
-    )
-}
-
-/// What outsiders say of where a request came from.
-fn is_forwarding(name: &str) -> bool {
-    matches!(
-        name,
-        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-real-ip"
     )
 }
 
@@ -102,21 +90,13 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Makes a client's headers into those for a backend.
-pub(crate) fn forward_request(
-    headers: &mut HeaderMap,
-    side: Side,
-    peer: SocketAddr,
-    is_tls: bool,
-    identity: &Identity,
-    via: &HeaderValue,
-) {
+pub(crate) fn forward_request(headers: &mut HeaderMap, side: Side, identity: &Identity, via: &HeaderValue) {
     let takes_trailers = takes_trailers(headers);
     remove_nominated(headers);
     remove_all(headers, |name| {
         is_hop_by_hop(name)
             // Whoever reads the body sends "100 Continue"; that is this process.
             || name == "expect"
-            || (side == Side::Public && is_forwarding(name))
             || (side != Side::Private && name == "zillion-positions")
             || (!identity.continues_trace && name == "tracestate")
     });
@@ -125,24 +105,6 @@ pub(crate) fn forward_request(
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     join_cookies(headers);
-    let mut client = String::with_capacity(48);
-    if let Some(earlier) = headers.get(FORWARDED_FOR).and_then(|earlier| earlier.to_str().ok()) {
-        client.push_str(earlier);
-        client.push_str(", ");
-    }
-    push_address(&mut client, peer.ip());
-    insert(headers, FORWARDED_FOR, &client);
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(
-            FORWARDED_PROTO,
-            HeaderValue::from_static(if is_tls { "https" } else { "http" }),
-        );
-    }
-    if !headers.contains_key(FORWARDED_HOST)
-        && let Some(host) = headers.get(HOST).cloned()
-    {
-        headers.insert(FORWARDED_HOST, host);
-    }
     headers.append(VIA, via.clone());
     insert(headers, REQUEST_ID, &identity.request_id);
     insert(headers, TRACEPARENT, &identity.traceparent);
@@ -223,10 +185,6 @@ fn prepend(headers: &mut HeaderMap, name: HeaderName, mut value: String) {
 mod tests {
     use super::*;
 
-    fn peer() -> SocketAddr {
-        ([192, 0, 2, 7], 4711).into()
-    }
-
     fn forwarded(side: Side, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
@@ -236,8 +194,6 @@ mod tests {
         forward_request(
             &mut headers,
             side,
-            peer(),
-            false,
             &identity,
             &HeaderValue::from_static("1.1 balancer-1"),
         );
@@ -279,48 +235,22 @@ mod tests {
         let headers = forwarded(
             Side::Public,
             &[
-                ("connection", "content-length, host, x-forwarded-for"),
+                ("connection", "content-length, host"),
                 ("content-length", "5"),
                 ("host", "a"),
             ],
         );
         assert_eq!(headers["content-length"], "5");
         assert_eq!(headers["host"], "a");
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
     }
 
     #[test]
-    fn connection_can_not_name_away_the_key_by_which_a_request_is_repeated() {
-        let headers = forwarded(
-            Side::Public,
-            &[("connection", "idempotency-key"), ("idempotency-key", "k")],
-        );
-        assert_eq!(headers["idempotency-key"], "k");
-    }
-
-    #[test]
-    fn outsiders_can_not_speak_as_insiders() {
-        let claimed = [
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil.example"),
-            ("forwarded", "for=10.0.0.1"),
-            ("zillion-positions", "inventory=1-1"),
-            ("host", "shop.example"),
-        ];
-        let headers = forwarded(Side::Public, &claimed);
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["x-forwarded-host"], "shop.example");
-        assert!(!headers.contains_key("forwarded") && !headers.contains_key("zillion-positions"));
-
-        let headers = forwarded(Side::Origin, &claimed);
-        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert!(!headers.contains_key("zillion-positions"));
-
-        let headers = forwarded(Side::Private, &claimed);
-        assert_eq!(headers["zillion-positions"], "inventory=1-1");
+    fn only_services_may_say_how_fresh_what_they_read_must_be() {
+        let claimed = [("zillion-positions", "inventory=1-1")];
+        for side in [Side::Public, Side::Origin] {
+            assert!(!forwarded(side, &claimed).contains_key("zillion-positions"), "{side:?}");
+        }
+        assert_eq!(forwarded(Side::Private, &claimed)["zillion-positions"], "inventory=1-1");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 }
 
 fn reaches_anybody(shared: &Shared) -> bool {
-    let mut services = shared.services.iter();
+    let live = shared.live.load();
+    let mut services = live.services.iter();
     services.any(|service| service.load_backends().iter().any(|backend| backend.is_reached()))
 }

@@ -1,8 +1,9 @@
 //! Spreads the shop's requests over the instances of its services, and keeps their failures from the customers.
 //!
-//! A request's life: [`shop_front`] accepts its connection and watches the raw bytes, `proxy` checks it and lets it in,
-//! `forward` sends it to a backend that `choice` finds, once `place` has room there, over a connection from `upstream`,
-//! and again to another if that fails; `headers` signs the answer, and `exchange` counts and logs it at its end.
+//! A request's life: [`shop_front`] accepts its connection and watches the raw bytes, `proxy` checks it and finds its
+//! route in `live`, `gate` and `admission` let it in, `forward` sends it to a backend that `choice` finds, once `place`
+//! has room there, over a connection from `upstream`, and again to another if that fails; `headers` signs the answer,
+//! `compress` makes it smaller, and `exchange` counts and logs it at its end.
 
 mod access_log;
 mod admin;
@@ -12,20 +13,29 @@ mod backend;
 mod balance;
 mod body;
 mod choice;
+pub mod client_address;
+mod compress;
 pub mod config;
 mod deadline;
 mod exchange;
 mod forward;
+mod forwarded;
+mod gate;
 mod headers;
 mod health;
 mod hedge;
 mod identity;
 mod isolation;
+mod live;
 mod outlier;
+mod overload;
 mod path;
 mod place;
+mod policy;
 mod proxy;
+mod rate_limit;
 mod refusal;
+mod reload;
 pub mod routes;
 mod service;
 mod stats;
@@ -35,24 +45,30 @@ mod upstream;
 mod worker;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
+use ipnet::IpNet;
 use shop_front::access_log::{AccessLog, LogWriter};
 use shop_front::tls::Tls;
 use shop_front::{Entrance, Front};
-use shop_net::discovery::Discovery;
 use shop_net::listen::ListenSource;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admission, RetryBudget};
+use crate::compress::Encoders;
+use crate::live::Live;
 pub use crate::place::BackendLimits;
+use crate::rate_limit::RateLimiter;
+use crate::reload::{Followers, RoutesFile};
 use crate::routes::RouteTable;
-use crate::service::Service;
 use crate::stats::Stats;
 
 const CLIENT_IDLE_MAX: Duration = Duration::from_secs(75);
@@ -87,14 +103,19 @@ impl Side {
 pub(crate) struct Shared {
     pub(crate) instance: String,
     pub(crate) via: HeaderValue,
-    pub(crate) table: RouteTable,
-    pub(crate) services: Vec<Arc<Service>>,
+    /// Each request keeps what it began with.
+    pub(crate) live: ArcSwap<Live>,
+    pub(crate) routes_file: RoutesFile,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) rates: RateLimiter,
+    pub(crate) encoders: Arc<Encoders>,
     pub(crate) budget: RetryBudget,
     pub(crate) stats: Stats,
     pub(crate) log: AccessLog,
     pub(crate) front: Arc<Front>,
     pub(crate) backend_limits: BackendLimits,
+    pub(crate) connection_age_max: Duration,
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Whether no backend of any service can be reached.
     is_isolated: AtomicBool,
     /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
@@ -133,8 +154,8 @@ pub struct Sockets {
     pub admin: ListenSource,
 }
 
-/// How much, and for how long.
-#[derive(Clone, Copy, Debug)]
+/// How much, for how long, and for whom more than for others.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Threads that serve; 0 means one for each core.
     pub workers: usize,
@@ -144,6 +165,12 @@ pub struct Limits {
     pub connections_max: u32,
     /// Open client connections among them that have left HTTP behind (WebSocket).
     pub tunnels_max: u32,
+    /// Open connections of one client's address; 0 means that there is no such limit.
+    pub connections_per_address_max: u32,
+    /// After so long a client is asked to connect anew.
+    pub connection_age_max: Duration,
+    /// Proxies on the public side whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a client may make this process wait until it takes the next part of its answer.
     pub client_stall_max: Duration,
     /// What goes to one backend.
@@ -164,6 +191,8 @@ pub struct Balancer {
     threads: Vec<JoinHandle<io::Result<()>>>,
     log_writer: LogWriter,
     tasks: Vec<AbortOnDropHandle<()>>,
+    /// Until the routes file is watched, which takes them along.
+    followers: Followers,
 }
 
 impl Balancer {
@@ -171,22 +200,21 @@ impl Balancer {
     /// carries the first two.
     pub fn start(instance: String, table: RouteTable, sockets: Sockets, limits: Limits) -> io::Result<Self> {
         let (log, log_writer) = AccessLog::start(limits.access_log)?;
-        let services = table
-            .services
-            .iter()
-            .map(|names| Arc::new(Service::new(names.name.clone())))
-            .collect();
         let shared = Arc::new(Shared {
             via: HeaderValue::from_str(&format!("1.1 {instance}")).map_err(io::Error::other)?,
             instance,
-            services,
+            live: ArcSwap::from_pointee(Live::first(table)),
+            routes_file: RoutesFile::default(),
             admission: Arc::new(Admission::new(limits.in_flight_max)),
+            rates: RateLimiter::new(),
+            encoders: Arc::default(),
             budget: RetryBudget::default(),
-            stats: Stats::new(table.routes.len()),
-            table,
+            stats: Stats::default(),
             log,
             front: Front::new(shop_front::Limits {
                 connections_max: limits.connections_max,
+                connections_per_address_max: limits.connections_per_address_max,
+                unlimited: limits.trusted_proxies.clone(),
                 tunnels_max: limits.tunnels_max,
                 tunnel_idle_max: TUNNEL_IDLE_MAX,
                 stall_max: limits.client_stall_max,
@@ -195,6 +223,8 @@ impl Balancer {
                 head_bytes_max: HEAD_BYTES_MAX,
             }),
             backend_limits: limits.backend,
+            connection_age_max: limits.connection_age_max,
+            trusted_proxies: limits.trusted_proxies.clone(),
             is_isolated: AtomicBool::new(true),
             handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
             stop: CancellationToken::new(),
@@ -202,14 +232,12 @@ impl Balancer {
         if let Some(source) = &shared.handed_over {
             source.set_reluctant(true);
         }
-        let mut tasks = vec![AbortOnDropHandle::new(tokio::spawn(isolation::follow(shared.clone())))];
-        for (service, names) in shared.services.iter().zip(&shared.table.services) {
-            let discovery = Discovery::watch_all(names.addresses.clone());
-            tasks.push(AbortOnDropHandle::new(tokio::spawn(health::follow(
-                service.clone(),
-                discovery,
-            ))));
-        }
+        let mut followers = Followers::default();
+        followers.begin(&shared.live.load());
+        let mut tasks = vec![
+            AbortOnDropHandle::new(tokio::spawn(isolation::follow(shared.clone()))),
+            AbortOnDropHandle::new(tokio::spawn(adjust_limits(shared.clone()))),
+        ];
         tasks.push(AbortOnDropHandle::new(tokio::spawn(admin::serve(
             shared.clone(),
             sockets.admin,
@@ -232,7 +260,16 @@ impl Balancer {
             threads,
             log_writer,
             tasks,
+            followers,
         })
+    }
+
+    /// From now on the routes are those of this file, whenever it changes. `in_force` is the text that the process was
+    /// started with.
+    pub fn watch_routes(&mut self, path: PathBuf, in_force: String) {
+        let followers = std::mem::take(&mut self.followers);
+        let watching = reload::watch(self.shared.clone(), followers, path, in_force);
+        self.tasks.push(AbortOnDropHandle::new(tokio::spawn(watching)));
     }
 
     /// Stops accepting, lets requests finish, and ends. Returns whether everything finished before the deadline.
@@ -241,6 +278,7 @@ impl Balancer {
         let left = front.drain(self.limits.drain_notice, self.limits.drain_deadline).await;
         self.shared.stop.cancel();
         drop(self.tasks);
+        drop(self.followers);
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
@@ -253,6 +291,18 @@ impl Balancer {
         drop(self.shared);
         self.log_writer.finish().await;
         left == 0
+    }
+}
+
+/// Lets each service have as much in work as it can do in time.
+async fn adjust_limits(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(overload::WINDOW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for service in &shared.live.load().services {
+            service.limit.adjust(shared.admission.service_max());
+        }
     }
 }
 

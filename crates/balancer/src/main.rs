@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     if config.health_check {
         return Ok(startup::health_check(config.listen_admin, "/readyz").await);
     }
-    let table = load_routes(&config).unwrap_or_else(|error| startup::exit_config(format!("{error:#}")));
+    let (table, text) = load_routes(&config).unwrap_or_else(|error| startup::exit_config(format!("{error:#}")));
     let tls = config
         .tls
         .load()
@@ -48,6 +48,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         in_flight_max: config.in_flight_max,
         connections_max: config.connections_max,
         tunnels_max: config.tunnels_max,
+        connections_per_address_max: config.connections_per_address_max,
+        connection_age_max: Duration::from_secs(config.connection_age_max_s),
+        trusted_proxies: config.trusted_proxies.clone(),
         client_stall_max: CLIENT_STALL_MAX,
         backend: BackendLimits {
             in_flight_max: config.backend_in_flight_max,
@@ -58,7 +61,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         drain_deadline: Duration::from_millis(config.drain_deadline_ms),
         access_log: tracing::enabled!(target: "access", tracing::Level::INFO),
     };
-    let balancer = Balancer::start(instance, table, sockets, limits)?;
+    let mut balancer = Balancer::start(instance, table, sockets, limits)?;
+    if let Some(path) = &config.routes_file {
+        balancer.watch_routes(path.clone(), text);
+    }
     info!(
         gateway = ?config.gateway_socket,
         origin = %config.listen_origin,
@@ -72,10 +78,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load_routes(config: &Config) -> anyhow::Result<RouteTable> {
+/// The routes, and the text that they were read from.
+fn load_routes(config: &Config) -> anyhow::Result<(RouteTable, String)> {
     let Some(path) = &config.routes_file else {
-        return Ok(RouteTable::built_in()?);
+        return Ok((RouteTable::built_in()?, String::new()));
     };
     let text = std::fs::read_to_string(path).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
-    RouteTable::parse(&text).with_context(|| format!("ROUTES_FILE {}", path.display()))
+    let table = RouteTable::parse(&text).with_context(|| format!("ROUTES_FILE {}", path.display()))?;
+    Ok((table, text))
 }

@@ -3,29 +3,37 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
+use crate::compress::{self, FrontBody};
 use crate::deadline;
 use crate::exchange::{Exchange, start_of};
 use crate::forward::{Answer, Order};
+use crate::forwarded::{self, Hop};
+use crate::gate;
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
+use crate::live::Live;
 use crate::path::{self, PathError};
+use crate::policy;
 use crate::refusal::{self, Refusal};
+use crate::routes::{Asked, Class, Found, Route};
+use crate::service::Service;
 use crate::upgrade::{self, Wish};
 use crate::worker::Worker;
+use crate::{Shared, Side};
 
 const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Bodies of repeatable requests up to this size are kept, so that they can be sent again.
@@ -37,6 +45,25 @@ const KEPT_BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     pub(crate) side: Side,
     pub(crate) connection: shop_front::Client,
+    /// It is one of the proxies whose forwarding headers are believed.
+    pub(crate) is_trusted: bool,
+    pub(crate) opened: Instant,
+}
+
+impl Client {
+    pub(crate) fn hop(&self) -> Hop {
+        Hop {
+            side: self.side,
+            peer: self.connection.peer.ip(),
+            is_tls: self.connection.is_tls,
+            is_trusted: self.is_trusted,
+        }
+    }
+
+    /// Clients that stay are sent away now and then, so that they spread anew. Edges and services are few, and stay.
+    fn is_old(&self, shared: &Shared) -> bool {
+        self.side == Side::Public && self.opened.elapsed() >= shared.connection_age_max
+    }
 }
 
 /// Answers one request.
@@ -44,7 +71,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<FrontBody>, Infallible> {
     let (mut parts, body) = request.into_parts();
     let identity = Identity::of(&parts.headers);
     let mut exchange = Exchange::begin(
@@ -58,6 +85,7 @@ pub(crate) async fn serve(
     let is_http2 = parts.version == Version::HTTP_2;
     let wish = Wish::of(&mut parts);
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
+    let coding = compress::wanted(client.side, &parts);
     let mut failovers = Vec::new();
     let tunnel = match &wish {
         Some(_) => client.connection.reserve_tunnel().map(Some).ok_or(Refusal::Overloaded),
@@ -81,7 +109,10 @@ pub(crate) async fn serve(
     };
     let mut response = match outcome {
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match (wish, tunnel) {
-            (Some(wish), Some(tunnel)) => return Ok(wish.grant(tunnel, answer, &worker, exchange, &failovers)),
+            (Some(wish), Some(tunnel)) => {
+                let granted = wish.grant(tunnel, answer, &worker, exchange, &failovers);
+                return Ok(granted.map(|body| FrontBody::new(body, None)));
+            }
             _ => refuse(&Refusal::NoAnswer, wants_page, &worker, exchange, &failovers),
         },
         Ok(answer) => {
@@ -90,14 +121,19 @@ pub(crate) async fn serve(
             exchange.status = parts.status;
             headers::forward_response(&mut parts.headers);
             sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(parts, ResponseBody::from_backend(incoming, answer.lease, exchange))
+            let encoder = coding.and_then(|coding| coding.prepare(&worker, &exchange, &mut parts, &incoming));
+            let body = ResponseBody::from_backend(incoming, answer.lease, exchange);
+            Response::from_parts(parts, FrontBody::new(body, encoder))
         }
         Err(refusal) => refuse(&refusal, wants_page, &worker, exchange, &failovers),
     };
+    let live = worker.shared.live.load();
+    policy::apply(response.headers_mut(), client.hop(), &live.table.settings.headers);
     if is_http2 {
         // Which has its own way to close, and knows no such header.
         response.headers_mut().remove(CONNECTION);
-    } else if is_chunked || worker.shared.is_draining() || worker.shared.is_isolated() {
+    } else if is_chunked || client.is_old(&worker.shared) || worker.shared.is_draining() || worker.shared.is_isolated()
+    {
         // From a balancer that reaches nobody its clients shall go to another.
         response
             .headers_mut()
@@ -112,13 +148,13 @@ fn refuse(
     worker: &Worker,
     mut exchange: Exchange,
     failovers: &[Failover],
-) -> Response<ResponseBody> {
+) -> Response<FrontBody> {
     count(worker, refusal);
     let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
     let (mut parts, body) = own.into_parts();
     exchange.status = parts.status;
     sign(&mut parts.headers, worker, &exchange, failovers);
-    Response::from_parts(parts, ResponseBody::own(body, exchange))
+    Response::from_parts(parts, FrontBody::new(ResponseBody::own(body, exchange), None))
 }
 
 async fn pass_on(
@@ -131,28 +167,29 @@ async fn pass_on(
     failovers: &mut Vec<Failover>,
 ) -> Result<Answer, Refusal> {
     let shared = &worker.shared;
+    let live = exchange.live.clone();
     check_framing(client, &parts)?;
     check_method(&parts.method)?;
     check_expectation(&parts)?;
     settle_host(&mut parts)?;
     let target = target_of(&parts.uri)?;
-    let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
-    let route_index = shared
-        .table
-        .find(&path, client.side == Side::Private)
-        .ok_or(Refusal::UnknownPath)?;
+    let customer = gate::customer(shared, client.hop(), &parts.headers);
+    gate::check_open(&live, customer)?;
+    let route_index = route_of(&live, client, &parts, &target)?;
     exchange.route = Some(route_index);
-    let route = &shared.table.routes[route_index];
-    let service = &shared.services[route.service];
+    let route = &live.table.routes[route_index];
+    let service = &live.services[route.service];
+    gate::check_rates(shared, &live, route, customer, &parts.headers)?;
     if body.size_hint().lower() > route.body_bytes_max {
         return Err(Refusal::BodyTooLarge {
             bytes_max: route.body_bytes_max,
         });
     }
+    let class = class_of(shared, &live, client, route, service, &parts.headers);
     exchange.permit = Some(
         shared
             .admission
-            .admit(service, route.class)
+            .admit(service, class)
             .map_err(|_| Refusal::Overloaded)?,
     );
     shared.budget.deposit();
@@ -167,14 +204,8 @@ async fn pass_on(
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
     let deadline = deadline::of(&parts.headers, client.side, exchange.started, route.deadline);
-    headers::forward_request(
-        &mut parts.headers,
-        client.side,
-        client.connection.peer,
-        client.connection.is_tls,
-        &exchange.identity,
-        &shared.via,
-    );
+    headers::forward_request(&mut parts.headers, client.side, &exchange.identity, &shared.via);
+    forwarded::add(&mut parts.headers, client.hop());
     if body.size_hint().exact().is_none() {
         // Without it, hyper takes the body of a GET for none.
         parts
@@ -184,6 +215,7 @@ async fn pass_on(
     if asks_upgrade {
         upgrade::ask(&mut parts.headers);
     }
+    let is_ordinary = class == Class::Normal && parts.method.is_safe();
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = Uri::from(target);
@@ -197,7 +229,49 @@ async fn pass_on(
         is_repeatable,
         upload,
     };
-    order.send(exchange, request, failovers).await
+    let outcome = order.send(exchange, request, failovers).await;
+    if is_ordinary && matches!(outcome, Ok(_) | Err(Refusal::AnswerTooLate)) {
+        service.limit.record(exchange.started.elapsed());
+    }
+    outcome
+}
+
+fn route_of(live: &Live, client: &Client, parts: &Parts, target: &PathAndQuery) -> Result<usize, Refusal> {
+    let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let asked = Asked {
+        host: host.unwrap_or_default(),
+        path: &path,
+        method: &parts.method,
+        private: client.side == Side::Private,
+    };
+    match live.table.find(asked) {
+        Found::Route(index) => Ok(index),
+        Found::Nothing => Err(Refusal::UnknownPath),
+        Found::OtherMethods(methods) => {
+            let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            Err(Refusal::OtherMethods {
+                allow: allow.join(", "),
+            })
+        }
+    }
+}
+
+/// A crawler can come again later, wherever it reads. Who asks is looked at only when there is much to do.
+fn class_of(
+    shared: &Shared,
+    live: &Live,
+    client: &Client,
+    route: &Route,
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+) -> Class {
+    let may_be_crawler = client.side == Side::Public && route.class != Class::Background;
+    if may_be_crawler && shared.admission.is_busy(service) && gate::is_crawler(&live.table.settings.crawlers, headers) {
+        Class::Background
+    } else {
+        route.class
+    }
 }
 
 fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
@@ -286,7 +360,7 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-pub(crate) fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
+pub(crate) fn sign(headers: &mut HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
     let request_id = &exchange.identity.request_id;
     headers::sign_response(
@@ -301,10 +375,10 @@ pub(crate) fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Ex
 
 fn count(worker: &Worker, refusal: &Refusal) {
     let stats = &worker.shared.stats;
-    let counter = if *refusal == Refusal::Overloaded {
-        &stats.shed
-    } else {
-        &stats.refused
+    let counter = match refusal {
+        Refusal::Overloaded => &stats.shed,
+        Refusal::TooManyRequests { .. } => &stats.rate_limited,
+        _ => &stats.refused,
     };
     counter.fetch_add(1, Relaxed);
 }

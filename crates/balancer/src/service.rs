@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::backend::{Backend, Health};
 use crate::choice::rank;
 use crate::outlier::Cause;
+use crate::overload::AdaptiveLimit;
 use crate::place::Queue;
 
 /// One that fails at the same rate as the others is no exception. It has to fail so many times as often.
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// Requests at all of its backends together, waiting for one included.
     pub(crate) in_flight: AtomicU32,
+    /// How many may be at them, as fast as they are just now.
+    pub(crate) limit: AdaptiveLimit,
     /// Where requests wait while all backends are full.
     pub(crate) queue: Queue,
     /// Times that a backend stayed in although it gave cause to be taken out, for /metrics.
@@ -41,6 +44,7 @@ impl Service {
         Self {
             name,
             in_flight: AtomicU32::new(0),
+            limit: AdaptiveLimit::default(),
             queue: Queue::default(),
             ejections_denied: AtomicU64::new(0),
             is_ejecting: AtomicBool::new(false),

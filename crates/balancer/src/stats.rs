@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Shared;
+use crate::live::Live;
 
 /// Upper bounds of the histogram's buckets.
 const BUCKETS_US: [u64; 14] = [
@@ -35,32 +36,27 @@ impl RouteStats {
 /// Counters of the whole process.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    /// One for each route of the table, then one for requests without a route.
-    pub(crate) routes: Vec<RouteStats>,
+    /// Requests without a route; those of the routes stand beside these.
+    pub(crate) unrouted: RouteStats,
     pub(crate) retries: AtomicU64,
     pub(crate) retries_denied: AtomicU64,
     pub(crate) hedges: AtomicU64,
     pub(crate) hedges_won: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) refused: AtomicU64,
-}
-
-impl Stats {
-    pub(crate) fn new(route_count: usize) -> Self {
-        Self {
-            routes: (0..=route_count).map(|_| RouteStats::default()).collect(),
-            ..Self::default()
-        }
-    }
+    pub(crate) rate_limited: AtomicU64,
+    pub(crate) compressed: AtomicU64,
 }
 
 /// Everything of this process, for /metrics.
 pub(crate) fn render(shared: &Shared) -> String {
     let mut out = String::with_capacity(32 * 1024);
-    render_routes(&mut out, shared);
-    render_backends(&mut out, shared);
-    render_services(&mut out, shared);
+    let live = shared.live.load_full();
+    render_routes(&mut out, shared, &live);
+    render_backends(&mut out, &live);
+    render_services(&mut out, &live);
     let stats = &shared.stats;
+    let file = &shared.routes_file;
     let single = [
         ("balancer_retries_total", "counter", stats.retries.load(Relaxed)),
         (
@@ -78,6 +74,25 @@ pub(crate) fn render(shared: &Shared) -> String {
             "counter",
             shared.front.accepted(),
         ),
+        ("balancer_connections_refused_total", "counter", shared.front.refused()),
+        (
+            "balancer_rate_limited_total",
+            "counter",
+            stats.rate_limited.load(Relaxed),
+        ),
+        ("balancer_compressed_total", "counter", stats.compressed.load(Relaxed)),
+        ("balancer_routes_reloads_total", "counter", file.reloads.load(Relaxed)),
+        ("balancer_routes_refusals_total", "counter", file.refusals.load(Relaxed)),
+        (
+            "balancer_routes_refused",
+            "gauge",
+            u64::from(file.refusal.load().is_some()),
+        ),
+        (
+            "balancer_maintenance",
+            "gauge",
+            u64::from(live.table.settings.maintenance.is_some()),
+        ),
         ("balancer_log_batches_lost_total", "counter", shared.log.lost_batches()),
         (
             "balancer_tls_handshakes_failed_total",
@@ -91,22 +106,32 @@ pub(crate) fn render(shared: &Shared) -> String {
     for (name, kind, value) in single {
         let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
     }
+    out.push_str("# TYPE balancer_concurrency_limit gauge\n");
+    for service in &live.services {
+        let limit = shared.admission.limit_of(service);
+        let _ = writeln!(
+            out,
+            "balancer_concurrency_limit{{service=\"{}\"}} {limit}",
+            service.name
+        );
+    }
     out
 }
 
-fn render_routes(out: &mut String, shared: &Shared) {
-    let labels: Vec<String> = shared
+fn render_routes(out: &mut String, shared: &Shared, live: &Live) {
+    let labels: Vec<String> = live
         .table
         .routes
         .iter()
         .map(|route| {
-            let service = &shared.table.services[route.service].name;
-            format!("route=\"{}\",service=\"{service}\"", route.prefix)
+            let service = &live.table.services[route.service].name;
+            format!("route=\"{}\",service=\"{service}\"", route.name)
         })
         .chain(["route=\"none\",service=\"none\"".to_owned()])
         .collect();
+    let stats = || live.stats.iter().map(|stats| &**stats).chain([&shared.stats.unrouted]);
     out.push_str("# TYPE balancer_requests_total counter\n");
-    for (labels, route) in labels.iter().zip(&shared.stats.routes) {
+    for (labels, route) in labels.iter().zip(stats()) {
         for (class, count) in route.by_class.iter().enumerate() {
             let count = count.load(Relaxed);
             if count > 0 {
@@ -115,7 +140,7 @@ fn render_routes(out: &mut String, shared: &Shared) {
         }
     }
     out.push_str("# TYPE balancer_request_duration_seconds histogram\n");
-    for (labels, route) in labels.iter().zip(&shared.stats.routes) {
+    for (labels, route) in labels.iter().zip(stats()) {
         let counts: Vec<u64> = route.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         if total == 0 {
@@ -140,13 +165,13 @@ fn render_routes(out: &mut String, shared: &Shared) {
     }
 }
 
-fn render_backends(out: &mut String, shared: &Shared) {
+fn render_backends(out: &mut String, live: &Live) {
     let mut requests = String::new();
     let mut failures = String::new();
     let mut gauges = String::new();
     let mut in_flight = String::new();
     let mut weights = String::new();
-    for service in &shared.services {
+    for service in &live.services {
         for backend in service.backends().iter() {
             let labels = format!("service=\"{}\",backend=\"{}\"", service.name, backend.address);
             let counters = &backend.counters;
@@ -185,11 +210,11 @@ fn render_backends(out: &mut String, shared: &Shared) {
     let _ = write!(out, "# TYPE balancer_backend_weight gauge\n{weights}");
 }
 
-fn render_services(out: &mut String, shared: &Shared) {
+fn render_services(out: &mut String, live: &Live) {
     let mut queued = String::new();
     let mut denied = String::new();
     let mut gauges = String::new();
-    for service in &shared.services {
+    for service in &live.services {
         let (name, queue) = (&service.name, &service.queue);
         for (outcome, counter) in [
             ("entered", &queue.entered),

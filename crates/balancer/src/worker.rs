@@ -3,13 +3,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use shop_front::access_log::LogBuffer;
 use shop_front::{Entrance, accept_forever};
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::client_address;
 use crate::proxy::{self, Client};
 use crate::upstream::Pool;
 use crate::{Shared, Side};
@@ -58,7 +59,12 @@ async fn serve_side(worker: Rc<Worker>, side: Side, entrance: Entrance) {
     let front = worker.shared.front.clone();
     let make_service = move |connection: shop_front::Client| {
         let worker = worker.clone();
-        let client = Rc::new(Client { side, connection });
+        let client = Rc::new(Client {
+            side,
+            is_trusted: client_address::is_in(&worker.shared.trusted_proxies, connection.peer.ip()),
+            opened: Instant::now(),
+            connection,
+        });
         service_fn(move |request| proxy::serve(worker.clone(), client.clone(), request))
     };
     accept_forever(front, entrance, make_service).await;

@@ -31,6 +31,8 @@ const DISK_THREADS_MAX: usize = 8;
 pub fn front(connections_max: u32) -> Arc<Front> {
     Front::new(Limits {
         connections_max,
+        connections_per_address_max: 0,
+        unlimited: Vec::new(),
         tunnels_max: 0,
         tunnel_idle_max: IDLE_MAX,
         stall_max: STALL_MAX,

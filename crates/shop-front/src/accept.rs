@@ -54,9 +54,13 @@ where
     let mut listeners = source.listeners();
     drop(source);
     let welcome = |accepted: Accepted| {
+        let Some(place) = front.addresses.enter(accepted.peer.ip(), is_public) else {
+            front.refused.fetch_add(1, Relaxed);
+            return;
+        };
         front.accepted.fetch_add(1, Relaxed);
         tokio::task::spawn_local(connection::serve(
-            OpenConnection::count(&front),
+            OpenConnection::count(&front, Arc::new(place)),
             accepted,
             treatment.clone(),
             make_service.clone(),

@@ -60,7 +60,7 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let front = &open.0;
+    let front = &open.front;
     let Accepted { stream, peer, gone } = accepted;
     watch_in_kernel(&stream, front.limits.stall_max);
     let first_wait = if treatment.is_public {
@@ -81,6 +81,7 @@ where
         is_tls,
         is_ambiguous,
         front: front.clone(),
+        place: open.place.clone(),
         gone: gone.clone(),
     });
     match protocol {
@@ -176,9 +177,7 @@ where
     if front.limits.headers_max != HEADERS_OF_HYPER {
         builder.max_headers(front.limits.headers_max);
     }
-    let connection = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
         biased;

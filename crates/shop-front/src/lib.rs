@@ -7,6 +7,7 @@
 
 mod accept;
 pub mod access_log;
+mod addresses;
 mod connection;
 mod framing;
 mod http2;
@@ -20,19 +21,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::accept::{Entrance, accept_forever};
+pub use crate::addresses::is_in;
+use crate::addresses::{AddressConnections, AddressPlace};
 pub use crate::tunnel::Tunnel;
 
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// How much one process bears of its clients.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Open connections; what is more waits in the kernel or goes to another process.
     pub connections_max: u32,
+    /// Open connections of one public client's address, what is more is closed at once; 0 for no such limit.
+    pub connections_per_address_max: u32,
+    /// For whom that doesn't hold: proxies, by way of which many come.
+    pub unlimited: Vec<IpNet>,
     /// Connections among them that have left HTTP behind (WebSocket).
     pub tunnels_max: u32,
     /// How long such a connection may stay open while nothing passes.
@@ -51,9 +59,11 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Front {
     limits: Limits,
+    addresses: Arc<AddressConnections>,
     open: AtomicU32,
     tunnels: AtomicU32,
     accepted: AtomicU64,
+    refused: AtomicU64,
     handshakes_failed: AtomicU64,
     drain: CancellationToken,
     close: CancellationToken,
@@ -63,10 +73,15 @@ impl Front {
     /// Nobody is connected yet.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
+            addresses: Arc::new(AddressConnections::new(
+                limits.connections_per_address_max,
+                limits.unlimited.clone(),
+            )),
             limits,
             open: AtomicU32::new(0),
             tunnels: AtomicU32::new(0),
             accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
@@ -91,6 +106,11 @@ impl Front {
     /// Connections that were ever accepted.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Relaxed)
+    }
+
+    /// Connections that were closed at once, because their address had as many as it may.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// From then on there are no new customers, and every answer should ask its client to close.
@@ -129,18 +149,24 @@ impl Front {
 
 /// Counts a connection for as long as it is open.
 #[derive(Debug)]
-struct OpenConnection(Arc<Front>);
+struct OpenConnection {
+    front: Arc<Front>,
+    place: Arc<AddressPlace>,
+}
 
 impl OpenConnection {
-    fn count(front: &Arc<Front>) -> Self {
+    fn count(front: &Arc<Front>, place: Arc<AddressPlace>) -> Self {
         front.open.fetch_add(1, Relaxed);
-        Self(front.clone())
+        Self {
+            front: front.clone(),
+            place,
+        }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.front.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -154,6 +180,7 @@ pub struct Client {
     /// Set once a request of ambiguous length was seen on the connection.
     is_ambiguous: Arc<AtomicBool>,
     front: Arc<Front>,
+    place: Arc<AddressPlace>,
     gone: CancellationToken,
 }
 
@@ -166,6 +193,6 @@ impl Client {
 
     /// A place for the connection when it leaves HTTP, if there is one.
     pub fn reserve_tunnel(&self) -> Option<Tunnel> {
-        Tunnel::reserve(&self.front, &self.gone)
+        Tunnel::reserve(&self.front, &self.place, &self.gone)
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::addresses::AddressPlace;
 use crate::stream::WatchedStream;
 use crate::{Front, OpenConnection};
 
@@ -27,7 +28,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn reserve(front: &Arc<Front>, gone: &CancellationToken) -> Option<Self> {
+    pub(crate) fn reserve(front: &Arc<Front>, place: &Arc<AddressPlace>, gone: &CancellationToken) -> Option<Self> {
         let reserved = front.tunnels.fetch_update(Relaxed, Relaxed, |open| {
             (open < front.limits.tunnels_max).then_some(open + 1)
         });
@@ -35,7 +36,7 @@ impl Tunnel {
         Some(Self {
             front: front.clone(),
             gone: gone.clone(),
-            _open: OpenConnection::count(front),
+            _open: OpenConnection::count(front, place.clone()),
         })
     }
 

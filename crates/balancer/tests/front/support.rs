@@ -24,7 +24,7 @@ use tokio::time::timeout;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A service's instance. Paths tell it what to do: `/slow/300` waits so many milliseconds, `/large/300` answers so many
-/// bytes, anything else is echoed.
+/// bytes, `/page/300` a page of so many, anything else is echoed.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     seen: Arc<Seen>,
@@ -178,6 +178,13 @@ async fn answer(
     if let Some(bytes) = path.split("/large/").nth(1).and_then(|text| text.parse().ok()) {
         return Ok(Response::new(Full::from(vec![b'x'; bytes])));
     }
+    if let Some(bytes) = path.split("/page/").nth(1).and_then(|text| text.parse().ok()) {
+        let mut response = Response::new(Full::from(vec![b'x'; bytes]));
+        let headers = response.headers_mut();
+        headers.insert("content-type", "text/html; charset=utf-8".parse().expect("a type"));
+        headers.insert("etag", "\"v1\"".parse().expect("a tag"));
+        return Ok(response);
+    }
     let echo = format!(
         "{method} {path}\n{}\n\n{}",
         headers.join("\n"),
@@ -258,6 +265,9 @@ pub(crate) fn limits() -> Limits {
         in_flight_max: 256,
         connections_max: 256,
         tunnels_max: 2,
+        connections_per_address_max: 0,
+        connection_age_max: Duration::from_secs(3600),
+        trusted_proxies: Vec::new(),
         client_stall_max: Duration::from_secs(10),
         backend: BackendLimits::default(),
         drain_notice: Duration::from_millis(300),

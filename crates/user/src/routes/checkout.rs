@@ -125,9 +125,7 @@ pub(super) async fn page(
 fn problem_with(error: Error, key: Option<&IdempotencyKey>) -> Problem {
     let problem = error.into_problem();
     match key {
-        Some(key) if problem.status().is_server_error() => {
-            problem.again_at(format!("/checkout?key={}", key.as_str()))
-        }
+        Some(key) if problem.status().is_server_error() => problem.again_at(format!("/checkout?key={}", key.as_str())),
         _ => problem,
     }
 }

@@ -133,7 +133,10 @@ async fn who_tries_again_without_knowing_the_outcome_does_so_under_the_same_key(
     customer.put_in_cart(shop.print(10).await, 1).await;
     let response = customer.get(&again).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    assert_eq!(response.headers()["location"], format!("/orders/{}", order["id"]).as_str());
+    assert_eq!(
+        response.headers()["location"],
+        format!("/orders/{}", order["id"]).as_str()
+    );
     shop.close().await;
 }
 
