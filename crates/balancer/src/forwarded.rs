@@ -7,6 +7,7 @@ use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::Side;
+use crate::text::push_address;
 
 /// `X-Forwarded-For`
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -61,7 +62,8 @@ pub(crate) fn add(headers: &mut HeaderMap, hop: Hop) {
         push_node(&mut forwarded, &earlier);
         forwarded.push_str(", ");
     }
-    let peer = hop.peer.to_canonical().to_string();
+    let mut peer = String::with_capacity(48);
+    push_address(&mut peer, hop.peer.to_canonical());
     addresses.push_str(&peer);
     push_node(&mut forwarded, &peer);
     forwarded.push_str(";proto=");
