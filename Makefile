@@ -1,4 +1,4 @@
-.PHONY: up down clean logs status heal restock loadtest chaos test failover-times audit backup restore
+.PHONY: up down clean logs status heal restock loadtest bench-balancer chaos test failover-times audit backup restore
 
 up: ## sets up what is missing, builds, starts, waits, prints the addresses
 	@scripts/up
@@ -16,6 +16,8 @@ restock: ## puts every print's stock back
 	@scripts/restock
 loadtest: ## an ordinary day for a minute, with a report; SCENARIO=breakpoint finds the limit (loadtest/README.md)
 	@scripts/loadtest
+bench-balancer: ## the balancer beside HAProxy and nginx on the same upstreams (loadtest/balancer/README.md)
+	@loadtest/balancer/run
 chaos: ## what customers notice while one part after another dies: a table
 	@scripts/chaos
 test: ## formatting, lints, unit, service, failover and system tests

@@ -27,7 +27,9 @@ load_settings() {
     unset BOUNDED_DISKS
   fi
   : "${SHOP_PORT:=8080}" "${EDGE_PORT:=8081}"
-  export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT
+  # Two stacks on one machine differ in these as well, and 8080 and 8081 go with 8443 and 8444.
+  : "${SHOP_TLS_PORT:=$((SHOP_PORT + 363))}" "${EDGE_TLS_PORT:=$((EDGE_PORT + 363))}"
+  export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT
 }
 
 project_has_bounded_disks() {
@@ -43,7 +45,7 @@ require_same_disks() {
 save_settings() {
   [ "$COMPOSE_PROJECT_NAME" = "$default_project" ] || return 0
   local name
-  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT GARAGE_SOURCE EXTRA_CA; do
+  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA; do
     echo "$name=${!name:-}"
   done >.env
 }

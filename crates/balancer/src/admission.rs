@@ -44,13 +44,32 @@ impl Admission {
         self.in_flight.load(Relaxed)
     }
 
-    /// Lets a request in, or says why not.
-    pub(crate) fn admit(self: &Arc<Self>, service: &Arc<Service>, class: Class) -> Result<Permit, Shed> {
-        let process_max = match class {
+    /// The most that one service may hold.
+    pub(crate) fn service_max(&self) -> u32 {
+        self.in_flight_max / 4 * 3
+    }
+
+    /// What a service may hold just now.
+    pub(crate) fn limit_of(&self, service: &Service) -> u32 {
+        service.limit.current(self.service_max())
+    }
+
+    /// Whether there is so much to do that it matters who asks.
+    pub(crate) fn is_busy(&self, service: &Service) -> bool {
+        self.in_flight() >= self.process_max(Class::Background)
+            || service.in_flight.load(Relaxed) >= service.limit.for_class(Class::Background, self.service_max())
+    }
+
+    fn process_max(&self, class: Class) -> u32 {
+        match class {
             Class::Background => self.in_flight_max / 2,
             Class::Normal => self.in_flight_max / 8 * 7,
             Class::Checkout => self.in_flight_max,
-        };
+        }
+    }
+
+    /// Lets a request in, or says why not.
+    pub(crate) fn admit(self: &Arc<Self>, service: &Arc<Service>, class: Class) -> Result<Permit, Shed> {
         // Counted first, so that two at once can't both take the last place.
         let permit = Permit {
             admission: self.clone(),
@@ -58,12 +77,13 @@ impl Admission {
         };
         let in_process = self.in_flight.fetch_add(1, Relaxed);
         let in_service = service.in_flight.fetch_add(1, Relaxed);
-        if in_process >= process_max {
+        if in_process >= self.process_max(class) {
             return Err(Shed::Process);
         }
-        if in_service >= self.in_flight_max / 4 * 3 {
+        if in_service >= service.limit.for_class(class, self.service_max()) {
             return Err(Shed::Service);
         }
+        service.limit.saw_in_flight(in_service + 1);
         Ok(permit)
     }
 }

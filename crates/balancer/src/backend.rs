@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::time::{Duration, Instant};
+
+use crate::balance::hash;
+use crate::outlier::{Cause, Outlier};
 
 /// Half of a latency's weight is forgotten in about two thirds of this.
 const LATENCY_MEMORY: Duration = Duration::from_secs(5);
@@ -13,15 +19,16 @@ const LATENCY_UNKNOWN_US: f64 = 100.0;
 /// A failure counts as an answer that took this long. Without it, a dead backend looks best: nothing in flight, and
 /// never slower than it was.
 const FAILURE_PENALTY_US: f64 = 2_000_000.0;
-const FAILURES_BEFORE_EJECTION: u32 = 3;
-/// Errors that a service answers may be its clients' doing, or its database's: more of them are needed.
-const SERVER_ERRORS_BEFORE_EJECTION: u32 = 10;
 /// An error counts as an answer that took at least this long: errors are quick, and would attract more requests.
 const SERVER_ERROR_US: f64 = 250_000.0;
-const EJECTION_FIRST: Duration = Duration::from_secs(5);
-const EJECTION_DOUBLINGS_MAX: u32 = 3;
-/// A backend that came up takes its full share only after this.
+/// Where only load counts, a failure counts as so many requests in flight, and an error as so many. Both fade.
+const FAILURE_LOAD: f64 = 50.0;
+const SERVER_ERROR_LOAD: f64 = 5.0;
+const LOAD_MEMORY: Duration = Duration::from_secs(2);
+/// A backend that came up, or back after it was taken out, takes its full share only after this.
 const SLOW_START: Duration = Duration::from_secs(5);
+/// How much dearer it is at first.
+const NEWNESS_MAX: f64 = 8.0;
 /// Names of instances come from the services; anything longer is no name.
 const INSTANCE_BYTES_MAX: usize = 64;
 
@@ -69,16 +76,19 @@ pub(crate) struct Backend {
     pub(crate) id: u64,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    address_text: String,
+    /// The same in every process.
+    pub(crate) address_hash: u64,
     epoch: Instant,
     in_flight: AtomicU32,
     latency_us: AtomicU64,
     latency_at_us: AtomicU64,
     health: AtomicU8,
+    is_reached: AtomicBool,
     up_since_us: AtomicU64,
-    failures_in_a_row: AtomicU32,
-    server_errors_in_a_row: AtomicU32,
-    ejected_until_us: AtomicU64,
-    ejections_in_a_row: AtomicU32,
+    failed_at_us: AtomicU64,
+    erred_at_us: AtomicU64,
+    outlier: Outlier,
     instance: OnceLock<String>,
     /// Counters for /metrics.
     pub(crate) counters: Counters,
@@ -107,23 +117,26 @@ impl Backend {
         Self {
             id,
             address,
+            address_hash: hash(address.to_string().as_bytes()),
+            address_text: address.to_string(),
             epoch: Instant::now(),
             in_flight: AtomicU32::new(0),
             latency_us: AtomicU64::new(0f64.to_bits()),
             latency_at_us: AtomicU64::new(0),
             health: AtomicU8::new(Health::Unknown as u8),
+            is_reached: AtomicBool::new(false),
             up_since_us: AtomicU64::new(0),
-            failures_in_a_row: AtomicU32::new(0),
-            server_errors_in_a_row: AtomicU32::new(0),
-            ejected_until_us: AtomicU64::new(0),
-            ejections_in_a_row: AtomicU32::new(0),
+            failed_at_us: AtomicU64::new(0),
+            erred_at_us: AtomicU64::new(0),
+            outlier: Outlier::default(),
             instance: OnceLock::new(),
             counters: Counters::default(),
         }
     }
 
+    /// Never 0, which stands for never.
     fn now_us(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.epoch.elapsed().as_micros()).map_or(u64::MAX, |us| us.saturating_add(1))
     }
 
     /// What checks say about it.
@@ -144,79 +157,134 @@ impl Backend {
             self.up_since_us.store(self.now_us(), Relaxed);
             self.latency_us.store(0f64.to_bits(), Relaxed);
             if before == Health::Down {
-                // It is another process now, or a restarted one: it doesn't pay for its predecessor.
-                self.failures_in_a_row.store(0, Relaxed);
-                self.ejected_until_us.store(0, Relaxed);
+                // It is another process now, or a restarted one.
+                self.outlier.forgive();
+                self.failed_at_us.store(0, Relaxed);
+                self.erred_at_us.store(0, Relaxed);
             }
         }
         before
     }
 
+    /// Whether the last connection to it was made, whatever it answered then.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.is_reached.load(Relaxed)
+    }
+
+    pub(crate) fn set_reached(&self, is_reached: bool) {
+        self.is_reached.store(is_reached, Relaxed);
+    }
+
     /// Whether it was taken out for failing, for now.
     pub(crate) fn is_ejected(&self) -> bool {
-        self.ejected_until_us.load(Relaxed) > self.now_us()
+        self.outlier.ejected_until_us() != 0 && self.outlier.is_ejected(self.now_us())
+    }
+
+    /// For how long it is still out.
+    pub(crate) fn ejected_for(&self) -> Duration {
+        Duration::from_micros(self.outlier.ejected_until_us().saturating_sub(self.now_us()))
+    }
+
+    /// Takes it out for a while. Only its service knows whether it can do without.
+    pub(crate) fn eject(&self) -> Duration {
+        self.counters.ejections.fetch_add(1, Relaxed);
+        self.outlier.eject(self.now_us())
+    }
+
+    /// The share of its requests that failed in the last seconds, if there were enough to tell.
+    pub(crate) fn failure_rate(&self) -> Option<f64> {
+        self.outlier.failure_rate(self.now_us())
+    }
+
+    /// Its requests of the last seconds, and those of them that failed.
+    pub(crate) fn recently(&self) -> (u32, u32) {
+        self.outlier.recently(self.now_us())
     }
 
     /// Requests at it just now.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        self.in_flight.load(SeqCst)
     }
 
-    pub(crate) fn begin(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.counters.requests.fetch_add(1, Relaxed);
+    /// Counts another request at it, unless there are so many already. `end` takes it back.
+    pub(crate) fn try_begin(&self, in_flight_max: u32) -> bool {
+        // Counted first, so that two at once can't both take the last place.
+        let is_begun = self.in_flight.fetch_add(1, SeqCst) < in_flight_max;
+        if !is_begun {
+            self.in_flight.fetch_sub(1, SeqCst);
+        }
+        is_begun
     }
 
     pub(crate) fn end(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight.fetch_sub(1, SeqCst);
     }
 
     /// Its recent latency, leaning towards peaks and fading, so that a slow answer is soon given another chance.
     pub(crate) fn latency_us(&self) -> f64 {
+        self.known_latency_us().unwrap_or(LATENCY_UNKNOWN_US)
+    }
+
+    fn known_latency_us(&self) -> Option<f64> {
         let measured = f64::from_bits(self.latency_us.load(Relaxed));
         if measured == 0.0 {
-            return LATENCY_UNKNOWN_US;
+            return None;
         }
-        let age_us = self.now_us().saturating_sub(self.latency_at_us.load(Relaxed));
-        (measured * fading(age_us)).max(LATENCY_UNKNOWN_US)
+        let now_us = self.now_us();
+        let measured_at_us = self.latency_at_us.load(Relaxed);
+        if (measured_at_us..=now_us).contains(&self.outlier.ejected_until_us()) {
+            // It was out since: whatever was wrong with it then, it gets its slow start now.
+            return None;
+        }
+        let faded = measured * fading(now_us.saturating_sub(measured_at_us), LATENCY_MEMORY);
+        Some(faded.max(LATENCY_UNKNOWN_US))
     }
 
     /// A good answer began after this time.
     pub(crate) fn succeeded(&self, latency: Duration) {
         self.measured(latency.as_secs_f64() * 1e6);
-        self.server_errors_in_a_row.store(0, Relaxed);
-        if self.failures_in_a_row.load(Relaxed) != 0 {
-            self.failures_in_a_row.store(0, Relaxed);
-            self.ejections_in_a_row.store(0, Relaxed);
+        self.answered();
+    }
+
+    /// A good answer began, after a time that says nothing.
+    pub(crate) fn answered(&self) {
+        self.outlier.succeeded(self.now_us());
+    }
+
+    /// Another backend answered the same request first, when this one had already taken so long.
+    pub(crate) fn outrun(&self, elapsed: Duration) {
+        let sample_us = elapsed.as_secs_f64() * 1e6;
+        if sample_us > self.latency_us() {
+            self.measured(sample_us);
         }
     }
 
-    /// An answer with a status of 500 or more began after this time. Returns whether the backend was taken out.
-    pub(crate) fn erred(&self, latency: Duration) -> bool {
+    /// An answer with a status of 500 or more began after this time. Returns the cause to take the backend out, if
+    /// that is one.
+    pub(crate) fn erred(&self, latency: Duration) -> Option<Cause> {
         self.counters.server_errors.fetch_add(1, Relaxed);
         self.measured((latency.as_secs_f64() * 1e6).max(SERVER_ERROR_US));
-        self.failures_in_a_row.store(0, Relaxed);
-        let errors = self.server_errors_in_a_row.fetch_add(1, Relaxed) + 1;
-        errors >= SERVER_ERRORS_BEFORE_EJECTION && self.eject()
+        let now_us = self.now_us();
+        self.erred_at_us.store(now_us, Relaxed);
+        self.outlier.erred(now_us)
     }
 
     fn measured(&self, sample_us: f64) {
         let now_us = self.now_us();
-        let is_first = f64::from_bits(self.latency_us.load(Relaxed)) == 0.0;
-        let before = if is_first { sample_us } else { self.latency_us() };
+        let before = self.known_latency_us().unwrap_or(sample_us);
         let smoothed = if sample_us > before {
             // Peaks count at once, but one of them alone doesn't condemn.
             sample_us.min(before * 4.0)
         } else {
-            let weight = fading(now_us.saturating_sub(self.latency_at_us.load(Relaxed)));
+            let weight = fading(now_us.saturating_sub(self.latency_at_us.load(Relaxed)), LATENCY_MEMORY);
             before * weight + sample_us * (1.0 - weight)
         };
         self.latency_us.store(smoothed.max(1.0).to_bits(), Relaxed);
         self.latency_at_us.store(now_us, Relaxed);
     }
 
-    /// A try failed. Returns whether the backend was taken out for it.
-    pub(crate) fn failed(&self, kind: FailureKind) -> bool {
+    /// A try failed. Returns the cause to take the backend out, if that is one.
+    pub(crate) fn failed(&self, kind: FailureKind) -> Option<Cause> {
         let counter = match kind {
             FailureKind::Connect => &self.counters.connect_failures,
             FailureKind::Reset => &self.counters.resets,
@@ -227,42 +295,41 @@ impl Backend {
         let penalised = self.latency_us().max(FAILURE_PENALTY_US);
         self.latency_us.store(penalised.to_bits(), Relaxed);
         self.latency_at_us.store(now_us, Relaxed);
-        let failures = self.failures_in_a_row.fetch_add(1, Relaxed) + 1;
-        failures >= FAILURES_BEFORE_EJECTION && self.eject()
-    }
-
-    /// Takes the backend out for a while, longer each time; false if it was out already.
-    fn eject(&self) -> bool {
-        if self.is_ejected() {
-            return false;
-        }
-        let doublings = self
-            .ejections_in_a_row
-            .fetch_add(1, Relaxed)
-            .min(EJECTION_DOUBLINGS_MAX);
-        let duration_us = EJECTION_FIRST.as_micros() as u64 * (1 << doublings);
-        self.ejected_until_us.store(self.now_us() + duration_us, Relaxed);
-        self.failures_in_a_row.store(0, Relaxed);
-        self.server_errors_in_a_row.store(0, Relaxed);
-        self.counters.ejections.fetch_add(1, Relaxed);
-        true
+        self.failed_at_us.store(now_us, Relaxed);
+        self.outlier.failed(now_us)
     }
 
     /// What another request would cost here: those already there, times what each takes.
     pub(crate) fn cost(&self) -> f64 {
-        let up_for_us = self.now_us().saturating_sub(self.up_since_us.load(Relaxed)) as f64;
-        let slow_start_us = SLOW_START.as_micros() as f64;
-        let newness = if up_for_us < slow_start_us {
-            (slow_start_us / up_for_us.max(1.0)).min(8.0)
-        } else {
-            1.0
+        f64::from(self.in_flight() + 1) * self.latency_us() * self.newness()
+    }
+
+    /// How much it has to do, whatever each request takes. Failures count as well: who fails has nothing to do.
+    pub(crate) fn load(&self) -> f64 {
+        let now_us = self.now_us();
+        let faded = |load: f64, at: &AtomicU64| match at.load(Relaxed) {
+            0 => 0.0,
+            at_us => load * fading(now_us.saturating_sub(at_us), LOAD_MEMORY),
         };
-        f64::from(self.in_flight() + 1) * self.latency_us() * newness
+        let in_flight = f64::from(self.in_flight() + 1) * self.newness();
+        in_flight + faded(FAILURE_LOAD, &self.failed_at_us) + faded(SERVER_ERROR_LOAD, &self.erred_at_us)
+    }
+
+    /// 1 for a backend that takes its full share, more for one that has just come up or back.
+    fn newness(&self) -> f64 {
+        let since_us = self.up_since_us.load(Relaxed).max(self.outlier.ejected_until_us());
+        let up_for_us = self.now_us().saturating_sub(since_us) as f64;
+        (SLOW_START.as_micros() as f64 / up_for_us.max(1.0)).clamp(1.0, NEWNESS_MAX)
+    }
+
+    /// The part of its full share that a backend takes while it starts slowly, up to 1.
+    pub(crate) fn weight(&self) -> f64 {
+        1.0 / self.newness()
     }
 
     /// What the instance calls itself, or its address until it has said so.
-    pub(crate) fn name(&self) -> String {
-        self.instance.get().cloned().unwrap_or_else(|| self.address.to_string())
+    pub(crate) fn name(&self) -> &str {
+        self.instance.get().unwrap_or(&self.address_text)
     }
 
     /// Learns the instance's name from the `X-Served-By` of an answer.
@@ -276,8 +343,8 @@ impl Backend {
     }
 }
 
-fn fading(age_us: u64) -> f64 {
-    (-(age_us as f64) / (LATENCY_MEMORY.as_micros() as f64)).exp()
+fn fading(age_us: u64, memory: Duration) -> f64 {
+    (-(age_us as f64) / (memory.as_micros() as f64)).exp()
 }
 
 #[cfg(test)]
@@ -295,23 +362,27 @@ mod tests {
         failing.failed(FailureKind::Connect);
         let busy = backend();
         busy.succeeded(Duration::from_millis(20));
-        (0..50).for_each(|_| busy.begin());
+        (0..50).for_each(|_| assert!(busy.try_begin(u32::MAX)));
         assert!(failing.cost() > busy.cost());
     }
 
     #[test]
-    fn failures_in_a_row_eject_and_a_success_between_them_does_not() {
-        let flaky = backend();
-        for _ in 0..10 {
-            flaky.failed(FailureKind::Reset);
-            flaky.failed(FailureKind::Reset);
-            flaky.succeeded(Duration::from_millis(1));
-        }
-        assert!(!flaky.is_ejected());
-        let dead = backend();
-        let ejected = (0..3).map(|_| dead.failed(FailureKind::Timeout)).collect::<Vec<_>>();
-        assert_eq!(ejected, [false, false, true]);
-        assert!(dead.is_ejected());
+    fn where_load_alone_counts_a_failure_is_a_load_too() {
+        let (failing, erring, busy) = (backend(), backend(), backend());
+        failing.failed(FailureKind::Connect);
+        erring.erred(Duration::from_micros(100));
+        assert!(failing.load() > erring.load() && erring.load() > busy.load());
+        (0..7).for_each(|_| assert!(busy.try_begin(u32::MAX)));
+        assert!(busy.load() > erring.load());
+    }
+
+    #[test]
+    fn no_more_requests_begin_than_are_allowed() {
+        let backend = backend();
+        assert_eq!([(); 3].map(|()| backend.try_begin(2)), [true, true, false]);
+        backend.end();
+        assert!(backend.try_begin(2));
+        assert_eq!(backend.in_flight(), 2);
     }
 
     #[test]
@@ -323,15 +394,14 @@ mod tests {
             working.succeeded(Duration::from_millis(20));
         }
         assert!(erring.cost() > working.cost());
-        assert!(!erring.is_ejected());
-        (0..5).for_each(|_| _ = erring.erred(Duration::from_micros(100)));
-        assert!(erring.is_ejected());
     }
 
     #[test]
     fn coming_up_again_forgives() {
         let backend = backend();
-        (0..3).for_each(|_| _ = backend.failed(FailureKind::Connect));
+        backend.failed(FailureKind::Connect);
+        backend.eject();
+        assert!(backend.is_ejected() && backend.weight() < 1.0);
         backend.set_health(Health::Down);
         assert_eq!(backend.set_health(Health::Up), Health::Down);
         assert!(!backend.is_ejected());

@@ -29,6 +29,8 @@ pub(crate) enum BodyError {
     TooLarge,
     #[error("the body stood still for too long")]
     TooSlow,
+    #[error("the body could not be compressed")]
+    Encoding(#[source] std::io::Error),
 }
 
 /// How far a client's body has come. hyper reports only that sending failed or took too long; here is whose doing it
@@ -207,6 +209,10 @@ enum Source {
 }
 
 impl ResponseBody {
+    pub(crate) fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+
     /// An answer of the balancer's own.
     pub(crate) fn own(bytes: Bytes, mut exchange: Exchange) -> Self {
         exchange.completed();

@@ -2,21 +2,24 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::{Method, StatusCode, Uri};
 
 use crate::Side;
-use crate::access_log::Line;
+use crate::access_log::{Line, write_line};
 use crate::admission::Permit;
 use crate::backend::Backend;
 use crate::identity::Identity;
+use crate::live::Live;
 use crate::worker::Worker;
 
 /// Records itself when it is dropped, so that aborted requests are counted as well.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     worker: Rc<Worker>,
+    /// The routes that were in force when it began.
+    pub(crate) live: Arc<Live>,
     pub(crate) started: Instant,
     pub(crate) identity: Identity,
     pub(crate) side: Side,
@@ -47,6 +50,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 impl Exchange {
     pub(crate) fn begin(worker: Rc<Worker>, side: Side, method: Method, uri: Uri, identity: Identity) -> Self {
         Self {
+            live: worker.shared.live.load_full(),
             worker,
             started: Instant::now(),
             identity,
@@ -68,6 +72,17 @@ impl Exchange {
         self.bytes_sent += bytes as u64;
     }
 
+    /// Whether there is so much to do that nothing is done but what must be.
+    pub(crate) fn is_under_pressure(&self) -> bool {
+        let service = self.route.map(|route| self.live.table.routes[route].service);
+        service.is_some_and(|service| self.worker.shared.admission.is_busy(&self.live.services[service]))
+    }
+
+    /// What was handed over as so many bytes went out as this many.
+    pub(crate) fn encoded(&mut self, plain_bytes: usize, encoded_bytes: usize) {
+        self.bytes_sent = (self.bytes_sent + encoded_bytes as u64).saturating_sub(plain_bytes as u64);
+    }
+
     /// The whole answer was handed over.
     pub(crate) fn completed(&mut self) {
         self.is_complete = true;
@@ -78,17 +93,19 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let shared = &self.worker.shared;
         let duration = self.started.elapsed();
-        let route = self.route.map(|route| &shared.table.routes[route]);
-        let stats = self.route.unwrap_or(shared.table.routes.len());
-        shared.stats.routes[stats].record(self.status.as_u16(), duration);
+        let route = self.route.map(|route| &self.live.table.routes[route]);
+        let stats = self
+            .route
+            .map_or(&shared.stats.unrouted, |route| &*self.live.stats[route]);
+        stats.record(self.status.as_u16(), duration);
         let upstream = self.backend.as_ref().map(|backend| backend.name()).unwrap_or_default();
-        self.worker.log.push(&Line {
+        let line = Line {
             method: self.method.as_str(),
             path: start_of(self.uri.path()),
-            route: route.map_or("none", |route| &route.prefix),
+            route: route.map_or("none", |route| &route.name),
             side: self.side.as_str(),
             status: self.status.as_u16(),
-            upstream: &upstream,
+            upstream,
             tries: self.tries,
             duration,
             bytes_sent: self.bytes_sent,
@@ -96,6 +113,9 @@ impl Drop for Exchange {
             request_id: &self.identity.request_id,
             trace_id: self.identity.trace_id(),
             span_id: self.identity.span_id(),
-        });
+        };
+        self.worker
+            .log
+            .push(|out, clock| write_line(out, &line, &shared.instance, clock, SystemTime::now()));
     }
 }

@@ -1,7 +1,8 @@
 //! Sending one request to a service: the choice of a backend, the try, and what follows if it fails.
 //!
 //! A request goes to another backend if it never left, or if it may safely be sent twice and the retry budget allows
-//! it. A backend that was tried is not tried again, but for a pooled connection that turned out to be closed.
+//! it. A backend that was tried is not tried again, but for a pooled connection that turned out to be closed. Each try
+//! needs a place at its backend, and is told how much time is left.
 
 use std::cell::Cell;
 use std::io;
@@ -11,16 +12,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::answer;
 use crate::backend::{Backend, FailureKind, Health};
+use crate::balance::Algorithm;
 use crate::body::{BodyFault, RequestBody, Upload};
+use crate::choice::Wanted;
+use crate::deadline;
 use crate::exchange::Exchange;
 use crate::headers::{Failover, SERVED_BY};
+use crate::place::{NoPlace, Place};
 use crate::refusal::Refusal;
 use crate::service::Service;
+use crate::upgrade;
 use crate::upstream::{Lease, is_own_fault};
 use crate::worker::Worker;
 
@@ -41,7 +48,11 @@ const IDLE_MAX_REPEATABLE: Duration = Duration::MAX;
 pub(crate) struct Order<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service: &'a Arc<Service>,
+    pub(crate) balance: &'a Algorithm,
+    pub(crate) hedge_after: Option<Duration>,
     pub(crate) deadline: Instant,
+    /// Whether the request does no harm when it arrives twice.
+    pub(crate) is_repeatable: bool,
     /// How far the client's body has come.
     pub(crate) upload: Rc<Cell<Upload>>,
 }
@@ -52,7 +63,15 @@ pub(crate) struct Answer {
     pub(crate) lease: Lease,
 }
 
-enum Failed {
+/// One try, before it is begun.
+pub(crate) struct Attempt {
+    pub(crate) place: Place,
+    pub(crate) request: Request<RequestBody>,
+    pub(crate) wants_fresh: bool,
+    pub(crate) is_repeatable: bool,
+}
+
+pub(crate) enum Failed {
     /// The connection could not be made: the request never left.
     Unreached {
         request: Request<RequestBody>,
@@ -62,13 +81,26 @@ enum Failed {
     Unsent {
         request: Request<RequestBody>,
         is_reused: bool,
+        place: Place,
     },
     /// It may have arrived, but no answer came.
-    Broken { is_reused: bool },
+    Broken { is_reused: bool, place: Place },
     /// No answer yet, and another backend is worth asking; the retry is paid for.
     Impatient,
     /// No answer within the deadline.
     TooLate,
+}
+
+impl Failed {
+    /// For `Server-Timing`.
+    pub(crate) fn what(&self) -> &'static str {
+        match self {
+            Self::Unreached { .. } => "unreached",
+            Self::Unsent { .. } | Self::Broken { is_reused: true, .. } => "closed",
+            Self::Broken { is_reused: false, .. } => "broken",
+            Self::Impatient | Self::TooLate => "slow",
+        }
+    }
 }
 
 impl Order<'_> {
@@ -79,78 +111,90 @@ impl Order<'_> {
         request: Request<RequestBody>,
         failovers: &mut Vec<Failover>,
     ) -> Result<Answer, Refusal> {
-        let gone = || Refusal::ServiceGone {
-            service: self.service.name.clone(),
-        };
+        let key = self.balance.key_of(&request);
         let mut tried: Vec<u64> = Vec::new();
-        let mut once_more_on: Option<Arc<Backend>> = None;
+        let mut once_more_at: Option<Place> = None;
         let mut next = Some(request);
         while let Some(request) = next.take() {
-            let wants_fresh = once_more_on.is_some();
-            let backend = match once_more_on.take() {
-                Some(backend) => backend,
-                None if tried.len() >= TRIES_MAX => return Err(gone()),
-                None => self.service.choose(&tried).ok_or_else(gone)?,
+            let wants_fresh = once_more_at.is_some();
+            let place = match once_more_at.take() {
+                Some(place) => place,
+                None if tried.len() >= TRIES_MAX => return Err(self.gone()),
+                None => self.find_place(&tried, key).await?,
             };
+            let mut backend = place.backend.clone();
             if !wants_fresh {
                 tried.push(backend.id);
             }
             exchange.tries += 1;
             exchange.backend = Some(backend.clone());
-            let mut spare = duplicate(&request);
+            let mut spare = self.is_repeatable.then(|| duplicate(&request)).flatten();
             let began = Instant::now();
-            let failed = match self
-                .attempt(&backend, request, wants_fresh, spare.is_some(), &tried)
-                .await
-            {
+            let attempt = Attempt {
+                place,
+                request,
+                wants_fresh,
+                is_repeatable: spare.is_some(),
+            };
+            let outcome = match (self.hedge_after, &spare) {
+                (Some(after), Some(spare)) if spare.method() == Method::GET => {
+                    let hedged = self.attempt_hedged(attempt, spare, &mut tried, key, after);
+                    // Most routes have no hedge, and their requests no room for it.
+                    let hedged = Box::pin(hedged).await;
+                    exchange.tries += u32::from(hedged.was_sent_twice);
+                    exchange.backend = Some(hedged.backend.clone());
+                    backend = hedged.backend;
+                    failovers.extend(hedged.failover);
+                    hedged.outcome
+                }
+                _ => self.attempt(attempt, &tried).await,
+            };
+            let failed = match outcome {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
             if let Upload::Failed(fault) = self.upload.get() {
-                return Err(match fault {
-                    BodyFault::TooLarge => Refusal::BodyTooLarge {
-                        bytes_max: self.bytes_max(exchange),
-                    },
-                    BodyFault::TooSlow => Refusal::BodyTooSlow,
-                    BodyFault::Broken => Refusal::BodyBroken,
-                });
+                return Err(self.fault_of_client(fault, exchange));
             }
-            let (what, refusal) = match failed {
-                Failed::Unreached { request, error } => {
+            let is_late = matches!(failed, Failed::TooLate);
+            // Who takes its time is the client: no other backend would have an answer yet.
+            if is_late && self.upload.get() == Upload::AwaitsClient {
+                return Err(Refusal::BodyTooSlow);
+            }
+            self.blame(&backend, &failed, spare.is_some());
+            if is_late {
+                return Err(Refusal::AnswerTooLate);
+            }
+            let what = failed.what();
+            let refusal = match failed {
+                Failed::Unreached { request, .. } => {
                     spare = Some(request);
-                    self.unreachable(&backend, &error);
-                    ("unreached", gone())
+                    self.gone()
                 }
-                Failed::Unsent { request, is_reused } => {
+                Failed::Unsent {
+                    request,
+                    is_reused,
+                    place,
+                } => {
                     spare = Some(request);
                     if is_reused && !wants_fresh {
-                        once_more_on = Some(backend.clone());
+                        once_more_at = Some(place);
                     }
-                    ("closed", gone())
+                    self.gone()
                 }
-                Failed::Broken { is_reused: true } if spare.is_some() && !wants_fresh => {
-                    once_more_on = Some(backend.clone());
-                    ("closed", Refusal::NoAnswer)
+                Failed::Broken { is_reused: true, place } if spare.is_some() && !wants_fresh => {
+                    once_more_at = Some(place);
+                    Refusal::NoAnswer
                 }
                 Failed::Broken { .. } => {
-                    self.note_ejection(&backend, backend.failed(FailureKind::Reset));
                     if spare.is_some() && !self.pay() {
                         spare = None;
                     }
-                    ("broken", Refusal::NoAnswer)
+                    Refusal::NoAnswer
                 }
-                Failed::Impatient => {
-                    self.note_ejection(&backend, backend.failed(FailureKind::Timeout));
-                    ("slow", Refusal::AnswerTooLate)
-                }
-                // Who takes its time is the client: no other backend would have an answer yet.
-                Failed::TooLate if self.upload.get() == Upload::AwaitsClient => return Err(Refusal::BodyTooSlow),
-                Failed::TooLate => {
-                    self.note_ejection(&backend, backend.failed(FailureKind::Timeout));
-                    return Err(Refusal::AnswerTooLate);
-                }
+                Failed::Impatient | Failed::TooLate => Refusal::AnswerTooLate,
             };
-            if once_more_on.is_none() {
+            if once_more_at.is_none() {
                 failovers.push(Failover {
                     description: format!("{} {what}", backend.name()),
                     elapsed: began.elapsed(),
@@ -162,81 +206,154 @@ impl Order<'_> {
             self.worker.shared.stats.retries.fetch_add(1, Relaxed);
             next = spare;
         }
-        Err(gone())
+        Err(self.gone())
     }
 
-    async fn attempt(
-        &self,
-        backend: &Arc<Backend>,
-        request: Request<RequestBody>,
-        wants_fresh: bool,
-        is_repeatable: bool,
-        tried: &[u64],
-    ) -> Result<Answer, Failed> {
+    pub(crate) fn wanted<'b>(&'b self, tried: &'b [u64], key: Option<u64>) -> Wanted<'b> {
+        Wanted {
+            tried,
+            algorithm: self.balance,
+            key,
+            in_flight_max: self.worker.shared.backend_limits.in_flight_max,
+            takes_worse: false,
+        }
+    }
+
+    async fn find_place(&self, tried: &[u64], key: Option<u64>) -> Result<Place, Refusal> {
+        let wanted = self.wanted(tried, key);
+        let found = match self.service.take_place(&wanted) {
+            Err(NoPlace::Full) => {
+                let limits = &self.worker.shared.backend_limits;
+                // Only who has to wait needs the room for it.
+                Box::pin(self.service.wait_for_place(wanted, limits, self.deadline)).await
+            }
+            found => found,
+        };
+        found.map_err(|reason| match reason {
+            NoPlace::Full => Refusal::Overloaded,
+            NoPlace::Nobody => self.gone(),
+        })
+    }
+
+    pub(crate) async fn attempt(&self, attempt: Attempt, tried: &[u64]) -> Result<Answer, Failed> {
+        let Attempt {
+            place,
+            mut request,
+            wants_fresh,
+            is_repeatable,
+        } = attempt;
         let idle_max = match (wants_fresh, is_repeatable) {
             (true, _) => Duration::ZERO,
             (false, true) => IDLE_MAX_REPEATABLE,
             (false, false) => IDLE_MAX_UNREPEATABLE,
         };
+        let asks_upgrade = upgrade::is_asked_for(request.headers());
         let is_streaming = matches!(request.body(), RequestBody::Streaming(_));
-        let mut lease = match Lease::obtain(self.worker, backend.clone(), idle_max).await {
+        let mut lease = match Lease::obtain(self.worker, place, idle_max).await {
             Ok(lease) => lease,
             Err(error) => return Err(Failed::Unreached { request, error }),
         };
         let is_reused = lease.is_reused;
-        let Some(sender) = &mut lease.sender else {
-            return Err(Failed::Unsent { request, is_reused });
-        };
         let began = Instant::now();
         let patience = if request.method().is_safe() {
             TRY_PATIENCE
         } else {
             TRY_PATIENCE_KEYED
         };
-        let mut sending = pin!(sender.try_send_request(request));
-        let impatient_at = if is_repeatable {
-            self.deadline.min(began + patience)
-        } else {
-            self.deadline
-        };
-        let mut sent = tokio::time::timeout_at(impatient_at.into(), &mut sending).await;
-        if sent.is_err() && impatient_at < self.deadline {
-            if tried.len() < TRIES_MAX && self.service.has_untried(tried) && self.pay() {
-                return Err(Failed::Impatient);
+        deadline::pass_on(request.headers_mut(), self.deadline);
+        let sent = {
+            let mut sending = pin!(lease.sender.try_send_request(request));
+            let impatient_at = if is_repeatable {
+                self.deadline.min(began + patience)
+            } else {
+                self.deadline
+            };
+            let mut sent = tokio::time::timeout_at(impatient_at.into(), &mut sending).await;
+            if sent.is_err() && impatient_at < self.deadline {
+                let in_flight_max = self.worker.shared.backend_limits.in_flight_max;
+                if tried.len() < TRIES_MAX && self.service.has_untried(tried, in_flight_max) && self.pay() {
+                    return Err(Failed::Impatient);
+                }
+                sent = tokio::time::timeout_at(self.deadline.into(), &mut sending).await;
             }
-            sent = tokio::time::timeout_at(self.deadline.into(), &mut sending).await;
-        }
+            sent
+        };
         let response = match sent {
             Err(_) => return Err(Failed::TooLate),
             Ok(Ok(response)) => response,
             Ok(Err(mut failure)) => {
+                let place = lease.place;
                 return Err(match failure.take_message() {
-                    Some(request) => Failed::Unsent { request, is_reused },
-                    None => Failed::Broken { is_reused },
+                    Some(request) => Failed::Unsent {
+                        request,
+                        is_reused,
+                        place,
+                    },
+                    None => Failed::Broken { is_reused, place },
                 });
             }
         };
-        if response.status().is_informational() {
-            // Upgrades are never asked for, so nobody may switch protocols.
-            return Err(Failed::Broken { is_reused: false });
+        let is_upgrade = asks_upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // Nobody may switch protocols who was not asked to.
+        if (response.status().is_informational() && !is_upgrade) || answer::is_ambiguous(response.headers()) {
+            return Err(Failed::Broken {
+                is_reused: false,
+                place: lease.place,
+            });
         }
+        let backend = &lease.place.backend;
         if let Some(served_by) = response.headers().get(SERVED_BY).and_then(|value| value.to_str().ok()) {
             backend.learn_name(served_by);
         }
         if response.status().is_server_error() {
-            self.note_ejection(backend, backend.erred(began.elapsed()));
-        } else if !is_streaming {
+            self.service.eject(backend, backend.erred(began.elapsed()));
+        } else if is_streaming {
             // How long a client takes to send a large body says nothing about the backend.
+            backend.answered();
+        } else {
             backend.succeeded(began.elapsed());
         }
         Ok(Answer { response, lease })
+    }
+
+    /// Notes a failure against the backend, where it is the backend's: a pooled connection that was closed meanwhile
+    /// is not, as long as the request can be sent again.
+    pub(crate) fn blame(&self, backend: &Backend, failed: &Failed, is_repeatable: bool) {
+        let kind = match failed {
+            Failed::Unreached { error, .. } => {
+                self.unreachable(backend, error);
+                return;
+            }
+            Failed::Unsent { .. } => return,
+            Failed::Broken { is_reused: true, .. } if is_repeatable => return,
+            Failed::Broken { .. } => FailureKind::Reset,
+            Failed::Impatient | Failed::TooLate => FailureKind::Timeout,
+        };
+        self.service.eject(backend, backend.failed(kind));
+    }
+
+    fn gone(&self) -> Refusal {
+        Refusal::ServiceGone {
+            service: self.service.name.clone(),
+        }
+    }
+
+    fn fault_of_client(&self, fault: BodyFault, exchange: &Exchange) -> Refusal {
+        match fault {
+            BodyFault::TooLarge => Refusal::BodyTooLarge {
+                bytes_max: self.bytes_max(exchange),
+            },
+            BodyFault::TooSlow => Refusal::BodyTooSlow,
+            BodyFault::Broken => Refusal::BodyBroken,
+        }
     }
 
     fn unreachable(&self, backend: &Backend, error: &io::Error) {
         if is_own_fault(error) {
             return;
         }
-        self.note_ejection(backend, backend.failed(FailureKind::Connect));
+        backend.set_reached(false);
+        self.service.eject(backend, backend.failed(FailureKind::Connect));
         let is_certain = matches!(
             error.kind(),
             io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
@@ -246,13 +363,7 @@ impl Order<'_> {
         }
     }
 
-    fn note_ejection(&self, backend: &Backend, was_ejected: bool) {
-        if was_ejected {
-            warn!(service = %self.service.name, backend = %backend.name(), "Backend taken out for failing");
-        }
-    }
-
-    fn pay(&self) -> bool {
+    pub(crate) fn pay(&self) -> bool {
         let is_paid = self.worker.shared.budget.take();
         if !is_paid {
             self.worker.shared.stats.retries_denied.fetch_add(1, Relaxed);
@@ -263,27 +374,15 @@ impl Order<'_> {
     fn bytes_max(&self, exchange: &Exchange) -> u64 {
         exchange
             .route
-            .map_or(0, |route| self.worker.shared.table.routes[route].body_bytes_max)
+            .map_or(0, |route| exchange.live.table.routes[route].body_bytes_max)
     }
 }
 
-/// The same request again, if it may be sent twice.
-fn duplicate(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request
-        .extensions()
-        .get::<Repeatable>()
-        .is_some_and(|repeatable| repeatable.0)
-    {
-        return None;
-    }
+/// The same request again, if its body is still there.
+pub(crate) fn duplicate(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let mut copy = Request::new(request.body().again()?);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    copy.extensions_mut().insert(Repeatable(true));
     Some(copy)
 }
-
-/// Marks a request that does no harm when it arrives twice.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Repeatable(pub(crate) bool);

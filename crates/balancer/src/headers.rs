@@ -1,28 +1,18 @@
-//! What a proxy must and may do to headers: hop-by-hop ones end here (RFC 9110 section 7.6.1), forwarding ones are
-//! added, and what only insiders may say is taken from outsiders.
+//! What a proxy must and may do to headers: hop-by-hop ones end here (RFC 9110 section 7.6.1), and what only insiders
+//! may say is taken from outsiders. Who asked by way of whom is said by `forwarded`.
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 
 use crate::Side;
 use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
+use crate::text::push_ms;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const POSITIONS: HeaderName = HeaderName::from_static("zillion-positions");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 /// `X-Served-By`
 pub(crate) const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -31,20 +21,30 @@ pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 /// `Idempotency-Key`
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Names that have a meaning between two neighbours only.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Names that have a meaning between two neighbours only. `Trailer` is not among them: who forwards the trailers has to
+/// announce them.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// One look at the few headers that are there is cheaper than a search for each that could be.
+fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_unwanted(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn remove_nominated(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let nominated: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -54,58 +54,57 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|name| name.trim().parse().ok())
             // Without these a message would be read differently by the next one.
             .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+            // Whether a request may be sent twice is decided by its key, which so has to arrive.
+            .filter(|name| *name != IDEMPOTENCY_KEY)
             .collect();
         for name in nominated {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+}
+
+/// Whether the client says that it takes trailers. Then the backend may send them.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// HTTP/2 may have each cookie in a line of its own; HTTP/1.1 has one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
     }
 }
 
 /// Makes a client's headers into those for a backend.
-pub(crate) fn forward_request(
-    headers: &mut HeaderMap,
-    side: Side,
-    peer: SocketAddr,
-    identity: &Identity,
-    via: &HeaderValue,
-) {
-    remove_hop_by_hop(headers);
-    // Whoever reads the body sends "100 Continue"; that is this process.
-    headers.remove(EXPECT);
-    if side == Side::Public {
-        for name in [
-            FORWARDED,
-            FORWARDED_FOR,
-            FORWARDED_PROTO,
-            FORWARDED_HOST,
-            FORWARDED_PORT,
-            REAL_IP,
-        ] {
-            headers.remove(name);
-        }
+pub(crate) fn forward_request(headers: &mut HeaderMap, side: Side, identity: &Identity, via: &HeaderValue) {
+    let takes_trailers = takes_trailers(headers);
+    remove_nominated(headers);
+    remove_all(headers, |name| {
+        is_hop_by_hop(name)
+            // Whoever reads the body sends "100 Continue"; that is this process.
+            || name == "expect"
+            || (side != Side::Private && name == "zillion-positions")
+            || (!identity.continues_trace && name == "tracestate")
+    });
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if side != Side::Private {
-        headers.remove(POSITIONS);
-    }
-    if !identity.continues_trace {
-        headers.remove(TRACESTATE);
-    }
-    let client = match headers.get(FORWARDED_FOR).and_then(|earlier| earlier.to_str().ok()) {
-        Some(earlier) => format!("{earlier}, {}", peer.ip()),
-        None => peer.ip().to_string(),
-    };
-    insert(headers, FORWARDED_FOR, &client);
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
-    if !headers.contains_key(FORWARDED_HOST)
-        && let Some(host) = headers.get(HOST).cloned()
-    {
-        headers.insert(FORWARDED_HOST, host);
-    }
+    join_cookies(headers);
     headers.append(VIA, via.clone());
     insert(headers, REQUEST_ID, &identity.request_id);
     insert(headers, TRACEPARENT, &identity.traceparent);
@@ -122,7 +121,8 @@ pub(crate) struct Failover {
 
 /// Makes a backend's headers into those for the client.
 pub(crate) fn forward_response(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
+    remove_nominated(headers);
+    remove_all(headers, is_hop_by_hop);
 }
 
 /// Says who answered, and what a browser may do with it.
@@ -135,15 +135,15 @@ pub(crate) fn sign_response(
     request_id: &str,
 ) {
     let mut timing = String::with_capacity(160);
-    // Writing to a String can't fail.
-    let _ = write!(timing, "balancer;desc=\"{instance}\";dur={:.1}", milliseconds(elapsed));
+    timing.push_str("balancer;desc=\"");
+    timing.push_str(instance);
+    timing.push_str("\";dur=");
+    push_ms(&mut timing, elapsed);
     for failover in failovers {
-        let _ = write!(
-            timing,
-            ", failover;desc=\"{}\";dur={:.1}",
-            failover.description,
-            milliseconds(failover.elapsed)
-        );
+        timing.push_str(", failover;desc=\"");
+        timing.push_str(&failover.description);
+        timing.push_str("\";dur=");
+        push_ms(&mut timing, failover.elapsed);
     }
     prepend(headers, SERVER_TIMING, timing);
     prepend(headers, SERVED_BY, instance.to_owned());
@@ -162,10 +162,6 @@ pub(crate) fn sign_response(
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -189,10 +185,6 @@ fn prepend(headers: &mut HeaderMap, name: HeaderName, mut value: String) {
 mod tests {
     use super::*;
 
-    fn peer() -> SocketAddr {
-        ([192, 0, 2, 7], 4711).into()
-    }
-
     fn forwarded(side: Side, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
@@ -202,7 +194,6 @@ mod tests {
         forward_request(
             &mut headers,
             side,
-            peer(),
             &identity,
             &HeaderValue::from_static("1.1 balancer-1"),
         );
@@ -223,10 +214,20 @@ mod tests {
                 ("accept", "text/html"),
             ],
         );
-        for gone in ["connection", "x-secret", "keep-alive", "te", "upgrade", "expect"] {
+        for gone in ["x-secret", "keep-alive", "upgrade", "expect"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
+        // Its own word to its own neighbour: the client takes trailers.
+        assert_eq!(headers["connection"], "te");
+        assert_eq!(headers["te"], "trailers");
         assert_eq!(headers["accept"], "text/html");
+    }
+
+    #[test]
+    fn cookies_of_several_lines_become_one() {
+        let headers = forwarded(Side::Public, &[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        let lines: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(lines, ["a=1; b=2; c=3"]);
     }
 
     #[test]
@@ -234,39 +235,22 @@ mod tests {
         let headers = forwarded(
             Side::Public,
             &[
-                ("connection", "content-length, host, x-forwarded-for"),
+                ("connection", "content-length, host"),
                 ("content-length", "5"),
                 ("host", "a"),
             ],
         );
         assert_eq!(headers["content-length"], "5");
         assert_eq!(headers["host"], "a");
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
     }
 
     #[test]
-    fn outsiders_can_not_speak_as_insiders() {
-        let claimed = [
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil.example"),
-            ("forwarded", "for=10.0.0.1"),
-            ("zillion-positions", "inventory=1-1"),
-            ("host", "shop.example"),
-        ];
-        let headers = forwarded(Side::Public, &claimed);
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["x-forwarded-host"], "shop.example");
-        assert!(!headers.contains_key("forwarded") && !headers.contains_key("zillion-positions"));
-
-        let headers = forwarded(Side::Origin, &claimed);
-        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert!(!headers.contains_key("zillion-positions"));
-
-        let headers = forwarded(Side::Private, &claimed);
-        assert_eq!(headers["zillion-positions"], "inventory=1-1");
+    fn only_services_may_say_how_fresh_what_they_read_must_be() {
+        let claimed = [("zillion-positions", "inventory=1-1")];
+        for side in [Side::Public, Side::Origin] {
+            assert!(!forwarded(side, &claimed).contains_key("zillion-positions"), "{side:?}");
+        }
+        assert_eq!(forwarded(Side::Private, &claimed)["zillion-positions"], "inventory=1-1");
     }
 
     #[test]

@@ -77,8 +77,12 @@ async fn check(backend: &Backend) -> Option<Health> {
     let stream = match timeout(DEADLINE, TcpStream::connect(backend.address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) if is_own_fault(&error) => return None,
-        Ok(Err(_)) | Err(_) => return Some(Health::Down),
+        Ok(Err(_)) | Err(_) => {
+            backend.set_reached(false);
+            return Some(Health::Down);
+        }
     };
+    backend.set_reached(true);
     Some(match timeout(DEADLINE, ask(stream)).await {
         Err(_) => Health::Slow,
         Ok(Ok(true)) => Health::Up,
@@ -114,6 +118,7 @@ mod tests {
         });
         let health = check(&backend).await;
         answering.abort();
+        assert!(backend.is_reached(), "whatever it answers");
         health
     }
 
@@ -139,6 +144,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        assert_eq!(check(&Backend::new(0, address)).await, Some(Health::Down));
+        let backend = Backend::new(0, address);
+        backend.set_reached(true);
+        assert_eq!(check(&backend).await, Some(Health::Down));
+        assert!(!backend.is_reached());
     }
 }

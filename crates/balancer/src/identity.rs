@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::text::push_hex;
+
 /// `X-Request-Id`
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `traceparent`
@@ -28,17 +30,26 @@ impl Identity {
             .get(REQUEST_ID)
             .and_then(|value| value.to_str().ok())
             .filter(|value| is_sane_request_id(value))
-            .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
+            .map_or_else(random_id, str::to_owned);
         let parent = headers
             .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok())
             .filter(|value| is_traceparent(value));
         // A span id of zero is invalid.
         let span_id = rand::random::<u64>() | 1;
-        let traceparent = match parent {
-            Some(parent) => format!("{}-{span_id:016x}-{}", &parent[..35], &parent[53..]),
-            None => format!("00-{:032x}-{span_id:016x}-01", rand::random::<u128>() | 1),
-        };
+        let mut traceparent = String::with_capacity(TRACEPARENT_BYTES);
+        match parent {
+            Some(parent) => traceparent.push_str(&parent[..35]),
+            None => {
+                traceparent.push_str("00-");
+                push_hex(&mut traceparent, rand::random());
+                push_hex(&mut traceparent, rand::random::<u64>() | 1);
+            }
+        }
+        traceparent.push('-');
+        push_hex(&mut traceparent, span_id);
+        traceparent.push('-');
+        traceparent.push_str(parent.map_or("01", |parent| &parent[53..]));
         Self {
             request_id,
             traceparent,
@@ -53,6 +64,13 @@ impl Identity {
     pub(crate) fn span_id(&self) -> &str {
         &self.traceparent[36..52]
     }
+}
+
+fn random_id() -> String {
+    let mut id = String::with_capacity(32);
+    push_hex(&mut id, rand::random());
+    push_hex(&mut id, rand::random());
+    id
 }
 
 fn is_sane_request_id(value: &str) -> bool {

@@ -91,6 +91,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -133,5 +135,72 @@ mod tests {
     #[test]
     fn dots_within_names_are_fine() {
         assert_eq!(normalise("/a..b/c.d%20e").as_deref(), Ok("/a..b/c.d e"));
+    }
+
+    /// Pieces of which paths are made, by those who mean well and those who don't.
+    fn path() -> impl Strategy<Value = String> {
+        let pieces = prop::sample::select(vec![
+            "/",
+            "/",
+            "//",
+            ".",
+            "..",
+            "a",
+            "internal",
+            "%69nternal",
+            "%2e",
+            "%2E%2e",
+            "%2f",
+            "%5c",
+            "\\",
+            "%25",
+            "%c3%a9",
+            "%ff",
+            "%0d",
+            "%",
+            "%4",
+            "\u{e9}",
+            " ",
+            ";x=1",
+            "~",
+        ]);
+        prop::collection::vec(pieces, 0..10).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    /// The same path with each byte escaped, and each slash doubled.
+    fn disguised(path: &str) -> String {
+        let escape = |byte: u8| match byte {
+            b'/' => "//".to_owned(),
+            byte => format!("%{byte:02x}"),
+        };
+        path.bytes().map(escape).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn no_reading_of_a_path_leads_elsewhere(path in path()) {
+            let Ok(normal) = normalise(&path) else {
+                return Ok(());
+            };
+            prop_assert!(normal.starts_with('/'));
+            prop_assert!(!normal.contains("//") && !normal.contains('\\'));
+            prop_assert!(normal.split('/').all(|segment| !matches!(segment, "." | "..")));
+            prop_assert!(!normal.contains(|c: char| c.is_ascii_control()));
+            // An escaped percent sign is resolved once, and only once.
+            if !normal.contains('%') {
+                let again = normalise(&normal);
+                prop_assert_eq!(again.as_deref(), Ok(&*normal));
+            }
+        }
+
+        #[test]
+        fn what_means_the_same_takes_the_same_route(path in path()) {
+            let Ok(normal) = normalise(&path) else {
+                return Ok(());
+            };
+            let disguised = disguised(&normal);
+            let unmasked = normalise(&disguised);
+            prop_assert_eq!(unmasked.as_deref().map(|path| path.trim_end_matches('/')), Ok(normal.trim_end_matches('/')));
+        }
     }
 }

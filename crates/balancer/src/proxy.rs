@@ -2,29 +2,38 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::Side;
 use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
+use crate::compress::{self, FrontBody};
+use crate::deadline;
 use crate::exchange::{Exchange, start_of};
-use crate::forward::{Answer, Order, Repeatable};
+use crate::forward::{Answer, Order};
+use crate::forwarded::{self, Hop};
+use crate::gate;
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
 use crate::identity::Identity;
-use crate::path;
+use crate::live::Live;
+use crate::path::{self, PathError};
+use crate::policy;
 use crate::refusal::{self, Refusal};
+use crate::routes::{Asked, Class, Found, Route};
+use crate::service::Service;
+use crate::upgrade::{self, Wish};
 use crate::worker::Worker;
+use crate::{Shared, Side};
 
 const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Bodies of repeatable requests up to this size are kept, so that they can be sent again.
@@ -35,9 +44,26 @@ const KEPT_BODY_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) side: Side,
-    pub(crate) peer: SocketAddr,
-    /// Set once a request of ambiguous length was seen on the connection.
-    pub(crate) is_ambiguous: Rc<Cell<bool>>,
+    pub(crate) connection: shop_front::Client,
+    /// It is one of the proxies whose forwarding headers are believed.
+    pub(crate) is_trusted: bool,
+    pub(crate) opened: Instant,
+}
+
+impl Client {
+    pub(crate) fn hop(&self) -> Hop {
+        Hop {
+            side: self.side,
+            peer: self.connection.peer.ip(),
+            is_tls: self.connection.is_tls,
+            is_trusted: self.is_trusted,
+        }
+    }
+
+    /// Clients that stay are sent away now and then, so that they spread anew. Edges and services are few, and stay.
+    fn is_old(&self, shared: &Shared) -> bool {
+        self.side == Side::Public && self.opened.elapsed() >= shared.connection_age_max
+    }
 }
 
 /// Answers one request.
@@ -45,8 +71,8 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let (parts, body) = request.into_parts();
+) -> Result<Response<FrontBody>, Infallible> {
+    let (mut parts, body) = request.into_parts();
     let identity = Identity::of(&parts.headers);
     let mut exchange = Exchange::begin(
         worker.clone(),
@@ -56,28 +82,59 @@ pub(crate) async fn serve(
         identity,
     );
     let wants_page = refusal::prefers_page(&parts.headers);
+    let is_http2 = parts.version == Version::HTTP_2;
+    let wish = Wish::of(&mut parts);
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
+    let coding = compress::wanted(client.side, &parts);
     let mut failovers = Vec::new();
-    let outcome = pass_on(&worker, &client, parts, body, &mut exchange, &mut failovers).await;
+    let tunnel = match &wish {
+        Some(_) => client.connection.reserve_tunnel().map(Some).ok_or(Refusal::Overloaded),
+        None => Ok(None),
+    };
+    let (tunnel, outcome) = match tunnel {
+        Err(refusal) => (None, Err(refusal)),
+        Ok(tunnel) => {
+            let asks_upgrade = tunnel.is_some();
+            let order = pass_on(
+                &worker,
+                &client,
+                parts,
+                body,
+                asks_upgrade,
+                &mut exchange,
+                &mut failovers,
+            );
+            (tunnel, order.await)
+        }
+    };
     let mut response = match outcome {
+        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match (wish, tunnel) {
+            (Some(wish), Some(tunnel)) => {
+                let granted = wish.grant(tunnel, answer, &worker, exchange, &failovers);
+                return Ok(granted.map(|body| FrontBody::new(body, None)));
+            }
+            _ => refuse(&Refusal::NoAnswer, wants_page, &worker, exchange, &failovers),
+        },
         Ok(answer) => {
             let (mut parts, incoming) = answer.response.into_parts();
             parts.version = Version::HTTP_11;
             exchange.status = parts.status;
             headers::forward_response(&mut parts.headers);
             sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(parts, ResponseBody::from_backend(incoming, answer.lease, exchange))
+            let encoder = coding.and_then(|coding| coding.prepare(&worker, &exchange, &mut parts, &incoming));
+            let body = ResponseBody::from_backend(incoming, answer.lease, exchange);
+            Response::from_parts(parts, FrontBody::new(body, encoder))
         }
-        Err(refusal) => {
-            count(&worker, &refusal);
-            let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
-            let (mut parts, body) = own.into_parts();
-            exchange.status = parts.status;
-            sign(&mut parts.headers, &worker, &exchange, &failovers);
-            Response::from_parts(parts, ResponseBody::own(body, exchange))
-        }
+        Err(refusal) => refuse(&refusal, wants_page, &worker, exchange, &failovers),
     };
-    if is_chunked || worker.shared.is_draining() {
+    let live = worker.shared.live.load();
+    policy::apply(response.headers_mut(), client.hop(), &live.table.settings.headers);
+    if is_http2 {
+        // Which has its own way to close, and knows no such header.
+        response.headers_mut().remove(CONNECTION);
+    } else if is_chunked || client.is_old(&worker.shared) || worker.shared.is_draining() || worker.shared.is_isolated()
+    {
+        // From a balancer that reaches nobody its clients shall go to another.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -85,36 +142,54 @@ pub(crate) async fn serve(
     Ok(response)
 }
 
+fn refuse(
+    refusal: &Refusal,
+    wants_page: bool,
+    worker: &Worker,
+    mut exchange: Exchange,
+    failovers: &[Failover],
+) -> Response<FrontBody> {
+    count(worker, refusal);
+    let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
+    let (mut parts, body) = own.into_parts();
+    exchange.status = parts.status;
+    sign(&mut parts.headers, worker, &exchange, failovers);
+    Response::from_parts(parts, FrontBody::new(ResponseBody::own(body, exchange), None))
+}
+
 async fn pass_on(
     worker: &Rc<Worker>,
     client: &Client,
     mut parts: Parts,
     body: Incoming,
+    asks_upgrade: bool,
     exchange: &mut Exchange,
     failovers: &mut Vec<Failover>,
 ) -> Result<Answer, Refusal> {
     let shared = &worker.shared;
+    let live = exchange.live.clone();
     check_framing(client, &parts)?;
     check_method(&parts.method)?;
+    check_expectation(&parts)?;
     settle_host(&mut parts)?;
     let target = target_of(&parts.uri)?;
-    let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
-    let route_index = shared
-        .table
-        .find(&path, client.side == Side::Private)
-        .ok_or(Refusal::UnknownPath)?;
+    let customer = gate::customer(shared, client.hop(), &parts.headers);
+    gate::check_open(&live, customer)?;
+    let route_index = route_of(&live, client, &parts, &target)?;
     exchange.route = Some(route_index);
-    let route = &shared.table.routes[route_index];
-    let service = &shared.services[route.service];
+    let route = &live.table.routes[route_index];
+    let service = &live.services[route.service];
+    gate::check_rates(shared, &live, route, customer, &parts.headers)?;
     if body.size_hint().lower() > route.body_bytes_max {
         return Err(Refusal::BodyTooLarge {
             bytes_max: route.body_bytes_max,
         });
     }
+    let class = class_of(shared, &live, client, route, service, &parts.headers);
     exchange.permit = Some(
         shared
             .admission
-            .admit(service, route.class)
+            .admit(service, class)
             .map_err(|_| Refusal::Overloaded)?,
     );
     shared.budget.deposit();
@@ -128,29 +203,79 @@ async fn pass_on(
     } else {
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
-    headers::forward_request(
-        &mut parts.headers,
-        client.side,
-        client.peer,
-        &exchange.identity,
-        &shared.via,
-    );
+    let deadline = deadline::of(&parts.headers, client.side, exchange.started, route.deadline);
+    headers::forward_request(&mut parts.headers, client.side, &exchange.identity, &shared.via);
+    forwarded::add(&mut parts.headers, client.hop());
+    if body.size_hint().exact().is_none() {
+        // Without it, hyper takes the body of a GET for none.
+        parts
+            .headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if asks_upgrade {
+        upgrade::ask(&mut parts.headers);
+    }
+    let is_ordinary = class == Class::Normal && parts.method.is_safe();
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = parts.headers;
-    request.extensions_mut().insert(Repeatable(is_repeatable));
     let order = Order {
         worker,
         service,
-        deadline: exchange.started + route.deadline,
+        balance: &route.balance,
+        hedge_after: route.hedge_after,
+        deadline,
+        is_repeatable,
         upload,
     };
-    order.send(exchange, request, failovers).await
+    let outcome = order.send(exchange, request, failovers).await;
+    if is_ordinary && matches!(outcome, Ok(_) | Err(Refusal::AnswerTooLate)) {
+        service.limit.record(exchange.started.elapsed());
+    }
+    outcome
+}
+
+fn route_of(live: &Live, client: &Client, parts: &Parts, target: &PathAndQuery) -> Result<usize, Refusal> {
+    let path = path::normalise(target.path()).map_err(Refusal::BadPath)?;
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let asked = Asked {
+        host: host.unwrap_or_default(),
+        path: &path,
+        method: &parts.method,
+        private: client.side == Side::Private,
+    };
+    match live.table.find(asked) {
+        Found::Route(index) => Ok(index),
+        Found::Nothing => Err(Refusal::UnknownPath),
+        Found::OtherMethods(methods) => {
+            let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            Err(Refusal::OtherMethods {
+                allow: allow.join(", "),
+            })
+        }
+    }
+}
+
+/// A crawler can come again later, wherever it reads. Who asks is looked at only when there is much to do.
+fn class_of(
+    shared: &Shared,
+    live: &Live,
+    client: &Client,
+    route: &Route,
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+) -> Class {
+    let may_be_crawler = client.side == Side::Public && route.class != Class::Background;
+    if may_be_crawler && shared.admission.is_busy(service) && gate::is_crawler(&live.table.settings.crawlers, headers) {
+        Class::Background
+    } else {
+        route.class
+    }
 }
 
 fn check_framing(client: &Client, parts: &Parts) -> Result<(), Refusal> {
-    if client.is_ambiguous.get() {
+    if client.connection.is_ambiguous() {
         return Err(Refusal::AmbiguousLength);
     }
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
@@ -174,9 +299,26 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     }
 }
 
+/// "100-continue" is answered when the body is first asked for: when it is known that somebody wants it.
+fn check_expectation(parts: &Parts) -> Result<(), Refusal> {
+    let mut expectations = parts.headers.get_all(EXPECT).iter();
+    if expectations.all(|expectation| expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(Refusal::UnknownExpectation)
+    }
+}
+
 /// A request has one host: that of its target if it names one, else that of its only `Host` line.
 fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
+    if parts.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Refusal::BadHost);
+    }
     if let Some(authority) = parts.uri.authority() {
+        // "GET shop HTTP/1.1": a host to some, a path to others.
+        if parts.uri.scheme().is_none() {
+            return Err(Refusal::BadPath(PathError::NotAbsolute));
+        }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(HOST, host);
     }
@@ -218,7 +360,7 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
+pub(crate) fn sign(headers: &mut HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
     let request_id = &exchange.identity.request_id;
     headers::sign_response(
@@ -233,10 +375,10 @@ fn sign(headers: &mut http::HeaderMap, worker: &Worker, exchange: &Exchange, fai
 
 fn count(worker: &Worker, refusal: &Refusal) {
     let stats = &worker.shared.stats;
-    let counter = if *refusal == Refusal::Overloaded {
-        &stats.shed
-    } else {
-        &stats.refused
+    let counter = match refusal {
+        Refusal::Overloaded => &stats.shed,
+        Refusal::TooManyRequests { .. } => &stats.rate_limited,
+        _ => &stats.refused,
     };
     counter.fetch_add(1, Relaxed);
 }

@@ -11,6 +11,7 @@ use crate::path::PathError;
 pub(crate) enum Refusal {
     AmbiguousLength,
     UnknownCoding,
+    UnknownExpectation,
     BadHost,
     BadPath(PathError),
     TargetTooLong,
@@ -23,6 +24,9 @@ pub(crate) enum Refusal {
     ServiceGone { service: String },
     NoAnswer,
     AnswerTooLate,
+    OtherMethods { allow: String },
+    TooManyRequests { retry_after_seconds: u32 },
+    Maintenance { message: String, retry_after_seconds: u32 },
 }
 
 /// What the page says, besides what the problem says.
@@ -50,6 +54,12 @@ impl Refusal {
                 "Unknown transfer coding",
                 "Only the transfer coding \"chunked\" is understood.".to_owned(),
             ),
+            Self::UnknownExpectation => (
+                StatusCode::EXPECTATION_FAILED,
+                "unknown-expectation",
+                "Unknown expectation",
+                "Only \"100-continue\" may be expected.".to_owned(),
+            ),
             Self::BadHost => (
                 StatusCode::BAD_REQUEST,
                 "bad-host",
@@ -73,6 +83,24 @@ impl Refusal {
                 "method-not-allowed",
                 "Method not allowed",
                 "This method is not used here.".to_owned(),
+            ),
+            Self::OtherMethods { allow } => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+                format!("Here only {allow} may be used."),
+            ),
+            Self::TooManyRequests { retry_after_seconds } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "One at a time, please",
+                format!("You asked more often than we can allow. Please wait {retry_after_seconds} s and try again."),
+            ),
+            Self::Maintenance { message, .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "maintenance",
+                "Closed for a moment",
+                message.clone(),
             ),
             Self::UnknownPath => (
                 StatusCode::NOT_FOUND,
@@ -127,6 +155,10 @@ impl Refusal {
         let retry_after_seconds = match self {
             Self::Overloaded => Some(1),
             Self::ServiceGone { .. } => Some(3),
+            Self::TooManyRequests { retry_after_seconds }
+            | Self::Maintenance {
+                retry_after_seconds, ..
+            } => Some(*retry_after_seconds),
             _ => None,
         };
         let closes = matches!(
@@ -173,11 +205,15 @@ impl Refusal {
         if let Some(seconds) = wording.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if *self == Self::MethodNotAllowed {
-            headers.insert(
-                ALLOW,
-                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-            );
+        let allow = match self {
+            Self::MethodNotAllowed => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+            Self::OtherMethods { allow } => allow,
+            _ => "",
+        };
+        if let Ok(allow) = HeaderValue::from_str(allow)
+            && !allow.is_empty()
+        {
+            headers.insert(ALLOW, allow);
         }
         if wording.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -215,7 +251,7 @@ fn problem(wording: &Wording, path: &str, request_id: &str) -> String {
     .to_string()
 }
 
-/// Needs nothing from any service: it may be that all of them are away. Its texts are ours, so nothing is escaped.
+/// Needs nothing from any service: it may be that all of them are away.
 fn page(wording: &Wording, request_id: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -223,8 +259,13 @@ fn page(wording: &Wording, request_id: &str) -> String {
          <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{detail}</p>\n\
          <p><a href=\"/\">Back to the gallery</a></p>\n<p class=\"id\">Request {request_id}</p>\n</main>\n</body>\n</html>\n",
         title = wording.title,
-        detail = wording.detail,
+        detail = escaped(&wording.detail),
     )
+}
+
+/// Titles are ours, but an operator may have written what follows.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 const STYLE: &str = "\
@@ -271,6 +312,29 @@ mod tests {
         assert!(page.contains("The gallery itself is open.") && page.contains("r-1"));
         assert!(response.headers().contains_key(CONTENT_SECURITY_POLICY));
         assert!(response.headers().contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn whoever_asks_too_often_is_told_how_long_to_wait() {
+        let refusal = Refusal::TooManyRequests { retry_after_seconds: 7 };
+        let response = refusal.respond(false, "/login", "r-1");
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()[RETRY_AFTER], "7");
+        let problem: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(problem["type"], "/problems/too-many-requests");
+        assert_eq!(problem["status"], 429);
+    }
+
+    #[test]
+    fn an_operators_message_is_text_and_not_a_page() {
+        let refusal = Refusal::Maintenance {
+            message: "Back at <b>9</b> & a half".to_owned(),
+            retry_after_seconds: 60,
+        };
+        let response = refusal.respond(true, "/", "r-1");
+        let page = std::str::from_utf8(response.body()).expect("text");
+        assert!(page.contains("Back at &lt;b&gt;9&lt;/b&gt; &amp; a half"), "{page}");
+        assert_eq!(response.headers()[RETRY_AFTER], "60");
     }
 
     #[test]

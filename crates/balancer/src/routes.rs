@@ -1,9 +1,24 @@
-//! The route table: which service answers a path, and within which limits.
+//! The route table: which service answers a request, and within which limits. It is read from one file, and replaced as
+//! a whole when that changes.
 
-use std::collections::HashSet;
+mod fault;
+mod matching;
+mod settings;
+
+use std::num::NonZeroU64;
 use std::time::Duration;
 
+use http::Method;
 use serde::Deserialize;
+use toml::Spanned;
+
+pub use self::fault::{RoutesError, RoutesFault};
+use self::matching::HostPattern;
+pub(crate) use self::matching::{Asked, Found};
+use self::settings::{FileHeaders, FileMaintenance, FileRateLimits, rate_of};
+pub use self::settings::{Headers, Maintenance, Settings};
+use crate::balance::Algorithm;
+use crate::rate_limit::Rate;
 
 const DEFAULT_ROUTES: &str = include_str!("../routes.toml");
 const BODY_BYTES_MAX_DEFAULT: u64 = 1024 * 1024;
@@ -22,11 +37,17 @@ pub enum Class {
     Checkout,
 }
 
-/// One prefix of paths.
+/// One prefix of paths, perhaps of certain hosts and for certain methods only.
 #[derive(Debug)]
 pub struct Route {
-    /// The prefix, also the route's name in logs and metrics.
+    /// What it is called in logs and metrics: the prefix, after the methods and hosts if it has any.
+    pub name: String,
+    /// `/cart`
     pub prefix: String,
+    /// Empty where it is the same for all.
+    hosts: Vec<HostPattern>,
+    /// Empty where it is the same for all.
+    methods: Vec<Method>,
     /// Index into the table's services.
     pub service: usize,
     /// Largest request body.
@@ -37,10 +58,20 @@ pub struct Route {
     pub class: Class,
     /// Whether its service does what carries one `Idempotency-Key` only once.
     pub keyed: bool,
+    /// How a backend is chosen for it.
+    pub balance: Algorithm,
+    /// After which another backend is asked for the same GET as well.
+    pub hedge_after: Option<Duration>,
+    /// Whether its answers may be compressed.
+    pub compress: bool,
+    /// How often one session may ask.
+    pub(crate) session_rate: Option<Rate>,
+    /// How often one address may ask, whatever sessions it names.
+    pub(crate) address_rate: Option<Rate>,
 }
 
 /// A service, and the names and ports under which DNS knows its instances.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceNames {
     /// `inventory`
     pub name: String,
@@ -48,41 +79,15 @@ pub struct ServiceNames {
     pub addresses: Vec<(String, u16)>,
 }
 
-/// All routes and services. The same for the life of the process.
+/// All routes and services, and what holds for all of them.
 #[derive(Debug)]
 pub struct RouteTable {
-    /// Longest prefix first.
+    /// The one that a request matches first is its route.
     pub routes: Vec<Route>,
     /// What the routes point to.
     pub services: Vec<ServiceNames>,
-}
-
-/// Why a routes file can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RoutesError {
-    /// Not TOML, or not of the known shape.
-    #[error("not a routes file: {0}")]
-    Syntax(#[from] toml::de::Error),
-    /// A prefix that doesn't start with a slash, or ends with one.
-    #[error("route prefix {0:?} must start with a slash and not end with one")]
-    BadPrefix(String),
-    /// Two routes for one prefix.
-    #[error("route prefix {0:?} is given twice")]
-    DuplicatePrefix(String),
-    /// A route to nowhere.
-    #[error("route {prefix:?} names the unknown service {service:?}")]
-    UnknownService {
-        /// The route.
-        prefix: String,
-        /// The name it gives.
-        service: String,
-    },
-    /// An address that isn't a name and a port.
-    #[error("address {0:?} of a service must be a name or IPv4 address, a colon and a port")]
-    BadAddress(String),
-    /// Unknown paths need somebody who answers.
-    #[error("there is no route for \"/\"")]
-    NoFallback,
+    /// What holds for all routes.
+    pub settings: Settings,
 }
 
 #[derive(Deserialize)]
@@ -90,26 +95,50 @@ pub enum RoutesError {
 struct File {
     service: Vec<FileService>,
     route: Vec<FileRoute>,
+    #[serde(default)]
+    rate_limits: FileRateLimits,
+    #[serde(default)]
+    maintenance: FileMaintenance,
+    #[serde(default)]
+    headers: FileHeaders,
+    crawlers: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileService {
-    name: String,
-    addresses: Vec<String>,
+    name: Spanned<String>,
+    addresses: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileRoute {
-    prefix: String,
-    service: String,
+    prefix: Spanned<String>,
+    service: Spanned<String>,
+    #[serde(default)]
+    hosts: Vec<Spanned<String>>,
+    #[serde(default)]
+    methods: Vec<Spanned<String>>,
     body_bytes_max: Option<u64>,
     deadline_ms: Option<u64>,
     #[serde(default)]
     class: Class,
     #[serde(default)]
     keyed: bool,
+    #[serde(default)]
+    balance: Algorithm,
+    hedge_after_ms: Option<NonZeroU64>,
+    #[serde(default = "yes")]
+    compress: bool,
+    rate_per_s: Option<Spanned<f64>>,
+    burst: Option<Spanned<u32>>,
+    address_rate_per_s: Option<Spanned<f64>>,
+    address_burst: Option<Spanned<u32>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl RouteTable {
@@ -120,187 +149,111 @@ impl RouteTable {
 
     /// Reads a routes file.
     pub fn parse(text: &str) -> Result<Self, RoutesError> {
-        let file: File = toml::from_str(text)?;
-        let services = file
-            .service
-            .into_iter()
-            .map(parse_service)
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut seen = HashSet::new();
-        let mut routes = Vec::with_capacity(file.route.len());
+        let file: File = toml::from_str(text).map_err(|error| RoutesError::syntax(text, &error))?;
+        Self::build(file).map_err(|Misplaced { fault, at }| RoutesError::at(text, at, fault))
+    }
+
+    fn build(file: File) -> Result<Self, Misplaced> {
+        let mut services: Vec<ServiceNames> = Vec::new();
+        for service in file.service {
+            let at = service.name.span().start;
+            let service = parse_service(service)?;
+            if services.iter().any(|known| known.name == service.name) {
+                return Err(RoutesFault::DuplicateService(service.name).at(at));
+            }
+            services.push(service);
+        }
+        let settings = Settings::parse(file.rate_limits, file.maintenance, file.headers, file.crawlers)?;
+        let mut routes: Vec<Route> = Vec::with_capacity(file.route.len());
         for route in file.route {
-            let is_root = route.prefix == "/";
-            if !route.prefix.starts_with('/') || (route.prefix.ends_with('/') && !is_root) {
-                return Err(RoutesError::BadPrefix(route.prefix));
+            let at = route.prefix.span().start;
+            let route = parse_route(route, &services, &settings)?;
+            if routes.iter().any(|other| other.rivals(&route)) {
+                return Err(RoutesFault::DuplicateRoute(route.name).at(at));
             }
-            if !seen.insert(route.prefix.clone()) {
-                return Err(RoutesError::DuplicatePrefix(route.prefix));
-            }
-            let Some(service) = services.iter().position(|service| service.name == route.service) else {
-                return Err(RoutesError::UnknownService {
-                    prefix: route.prefix,
-                    service: route.service,
-                });
-            };
-            routes.push(Route {
-                service,
-                body_bytes_max: route.body_bytes_max.unwrap_or(BODY_BYTES_MAX_DEFAULT),
-                deadline: Duration::from_millis(route.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT)),
-                class: route.class,
-                keyed: route.keyed,
-                prefix: route.prefix,
-            });
+            routes.push(route);
         }
-        if !seen.contains("/") {
-            return Err(RoutesError::NoFallback);
+        if !routes.iter().any(Route::takes_everything) {
+            return Err(RoutesFault::NoFallback.at(0));
         }
-        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
-        Ok(Self { routes, services })
-    }
-
-    /// The route of a path that [`crate::path::normalise`] has let through, as an index. `private` says on which
-    /// side the request came in: /internal exists on the private side, and nothing else does.
-    pub fn find(&self, path: &str, private: bool) -> Option<usize> {
-        if is_under(path, "/internal") != private || is_operators(path) {
-            return None;
-        }
-        let found = self.routes.iter().position(|route| is_under(path, &route.prefix))?;
-        // The fallback is for customers: an unknown internal path is nobody's.
-        (!private || self.routes[found].prefix != "/").then_some(found)
+        routes.sort_by_key(Route::precedence);
+        Ok(Self {
+            routes,
+            services,
+            settings,
+        })
     }
 }
 
-/// What services tell operators is not for customers.
-fn is_operators(path: &str) -> bool {
-    ["/livez", "/readyz", "/metrics"]
-        .iter()
-        .any(|prefix| is_under(path, prefix))
+/// A fault, and at which byte of the file it is.
+#[derive(Debug)]
+struct Misplaced {
+    fault: RoutesFault,
+    at: usize,
 }
 
-fn is_under(path: &str, prefix: &str) -> bool {
-    prefix == "/"
-        || path
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+fn parse_route(file: FileRoute, services: &[ServiceNames], settings: &Settings) -> Result<Route, Misplaced> {
+    let at = file.prefix.span().start;
+    let prefix = file.prefix.into_inner();
+    if !prefix.starts_with('/') || (prefix.ends_with('/') && prefix != "/") || prefix.contains(['"', '\\']) {
+        return Err(RoutesFault::BadPrefix(prefix).at(at));
+    }
+    let service_at = file.service.span().start;
+    let Some(service) = services.iter().position(|known| known.name == *file.service.get_ref()) else {
+        let unknown = RoutesFault::UnknownService {
+            prefix,
+            service: file.service.into_inner(),
+        };
+        return Err(unknown.at(service_at));
+    };
+    let hosts = file.hosts.into_iter().map(HostPattern::parse);
+    let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+    let methods = file.methods.into_iter().map(matching::parse_method);
+    let mut methods = methods.collect::<Result<Vec<_>, _>>()?;
+    let name = matching::name(&methods, &hosts, &prefix);
+    // Who may have the page may ask about it.
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
+    Ok(Route {
+        name,
+        prefix,
+        hosts,
+        methods,
+        service,
+        body_bytes_max: file.body_bytes_max.unwrap_or(BODY_BYTES_MAX_DEFAULT),
+        deadline: Duration::from_millis(file.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT)),
+        class: file.class,
+        keyed: file.keyed,
+        balance: file.balance,
+        hedge_after: file.hedge_after_ms.map(|ms| Duration::from_millis(ms.get())),
+        compress: file.compress,
+        session_rate: match file.rate_per_s {
+            None => settings.session_rate,
+            Some(per_s) => rate_of(&per_s, file.burst.as_ref())?,
+        },
+        address_rate: match file.address_rate_per_s {
+            None => None,
+            Some(per_s) => rate_of(&per_s, file.address_burst.as_ref())?,
+        },
+    })
 }
 
-fn parse_service(service: FileService) -> Result<ServiceNames, RoutesError> {
+fn parse_service(service: FileService) -> Result<ServiceNames, Misplaced> {
     let addresses = service.addresses.into_iter().map(|address| {
+        let at = address.span().start;
+        let address = address.into_inner();
         let parsed = address
             .rsplit_once(':')
             .filter(|(name, _)| !name.is_empty() && !name.contains(':'))
             .and_then(|(name, port)| Some((name.to_owned(), port.parse().ok()?)));
-        parsed.ok_or(RoutesError::BadAddress(address))
+        parsed.ok_or_else(|| RoutesFault::BadAddress(address).at(at))
     });
     Ok(ServiceNames {
-        name: service.name,
+        name: service.name.into_inner(),
         addresses: addresses.collect::<Result<_, _>>()?,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service_of(path: &str, private: bool) -> Option<String> {
-        let table = RouteTable::built_in().expect("the built-in routes are sound");
-        let route = table.find(path, private)?;
-        Some(table.services[table.routes[route].service].name.clone())
-    }
-
-    #[test]
-    fn each_path_of_the_shop_reaches_its_service() {
-        for path in [
-            "/",
-            "/products/7",
-            "/categories/sea",
-            "/search",
-            "/api/products/7/stock",
-            "/api/photos",
-            "/photos/1/2/w320.webp",
-            "/assets/shop.1a.css",
-            "/favicon.ico",
-            "/robots.txt",
-            "/admin/products",
-            "/problems/sold-out",
-            "/no-such-page",
-            "/cartography",
-            "/internals",
-        ] {
-            assert_eq!(service_of(path, false).as_deref(), Some("inventory"), "{path}");
-        }
-        for path in [
-            "/register",
-            "/login",
-            "/cart",
-            "/checkout",
-            "/orders/7",
-            "/account",
-            "/admin/orders",
-            "/api/users/7",
-            "/api/sessions/current",
-            "/api/me",
-            "/api/cart/items/7",
-            "/api/orders",
-        ] {
-            assert_eq!(service_of(path, false).as_deref(), Some("user"), "{path}");
-        }
-    }
-
-    #[test]
-    fn only_orders_honour_a_key() {
-        let table = RouteTable::built_in().expect("the built-in routes are sound");
-        let keyed: Vec<&str> = table
-            .routes
-            .iter()
-            .filter(|route| route.keyed)
-            .map(|route| route.prefix.as_str())
-            .collect();
-        assert_eq!(keyed, ["/api/orders"]);
-    }
-
-    #[test]
-    fn internal_paths_exist_only_on_the_private_side() {
-        assert_eq!(service_of("/internal/products", false), None);
-        assert_eq!(service_of("/internal", false), None);
-        assert_eq!(service_of("/internal/products", true).as_deref(), Some("inventory"));
-        assert_eq!(service_of("/internal/unknown", true), None);
-        assert_eq!(service_of("/products/7", true), None);
-    }
-
-    #[test]
-    fn what_services_tell_operators_is_not_for_customers() {
-        for path in ["/livez", "/readyz", "/metrics", "/metrics/x"] {
-            assert_eq!(service_of(path, false), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn unusable_files_are_refused() {
-        let service = "[[service]]\nname = \"a\"\naddresses = [\"a:1\"]\n";
-        let route = |prefix: &str, service: &str| format!("[[route]]\nprefix = {prefix:?}\nservice = {service:?}\n");
-        let parse = |text: &str| RouteTable::parse(text).err();
-        assert!(matches!(parse("nonsense"), Some(RoutesError::Syntax(_))));
-        assert!(matches!(
-            parse(&format!("{service}{}", route("x", "a"))),
-            Some(RoutesError::BadPrefix(_))
-        ));
-        assert!(matches!(
-            parse(&format!("{service}{}", route("/x/", "a"))),
-            Some(RoutesError::BadPrefix(_))
-        ));
-        assert!(matches!(
-            parse(&format!("{service}{}", route("/x", "b"))),
-            Some(RoutesError::UnknownService { .. })
-        ));
-        assert!(matches!(
-            parse(&format!("{service}{}", route("/x", "a"))),
-            Some(RoutesError::NoFallback)
-        ));
-        let twice = format!("{service}{}{}", route("/", "a"), route("/", "a"));
-        assert!(matches!(parse(&twice), Some(RoutesError::DuplicatePrefix(_))));
-        let bad_address =
-            "[[service]]\nname = \"a\"\naddresses = [\"a\"]\n[[route]]\nprefix = \"/\"\nservice = \"a\"\n";
-        assert!(matches!(parse(bad_address), Some(RoutesError::BadAddress(_))));
-    }
-}
+mod tests;

@@ -1,17 +1,23 @@
-//! A service: its backends as discovery finds them, and the choice among them.
+//! A service: its backends as discovery finds them, and how many of them it can do without.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
-use arc_swap::ArcSwap;
-use tracing::info;
+use arc_swap::{ArcSwap, Guard};
+use tracing::{info, warn};
 
 use crate::backend::{Backend, Health};
+use crate::choice::rank;
+use crate::outlier::Cause;
+use crate::overload::AdaptiveLimit;
+use crate::place::Queue;
 
-/// Two costs within this factor of each other are the same: the difference is noise, and following it would send
-/// everything to one of two equals.
-const NOISE: f64 = 1.5;
+/// One that fails at the same rate as the others is no exception. It has to fail so many times as often.
+const RATE_FACTOR: f64 = 2.0;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -22,6 +28,13 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// Requests at all of its backends together, waiting for one included.
     pub(crate) in_flight: AtomicU32,
+    /// How many may be at them, as fast as they are just now.
+    pub(crate) limit: AdaptiveLimit,
+    /// Where requests wait while all backends are full.
+    pub(crate) queue: Queue,
+    /// Times that a backend stayed in although it gave cause to be taken out, for /metrics.
+    pub(crate) ejections_denied: AtomicU64,
+    is_ejecting: AtomicBool,
     backends: ArcSwap<Vec<Arc<Backend>>>,
 }
 
@@ -31,6 +44,10 @@ impl Service {
         Self {
             name,
             in_flight: AtomicU32::new(0),
+            limit: AdaptiveLimit::default(),
+            queue: Queue::default(),
+            ejections_denied: AtomicU64::new(0),
+            is_ejecting: AtomicBool::new(false),
             backends: ArcSwap::default(),
         }
     }
@@ -38,6 +55,11 @@ impl Service {
     /// The instances known just now.
     pub(crate) fn backends(&self) -> Arc<Vec<Arc<Backend>>> {
         self.backends.load_full()
+    }
+
+    /// The same, for a short look.
+    pub(crate) fn load_backends(&self) -> Guard<Arc<Vec<Arc<Backend>>>> {
+        self.backends.load()
     }
 
     /// Takes over what discovery has found; backends that stay keep what is known about them.
@@ -56,64 +78,56 @@ impl Service {
         self.backends.store(Arc::new(after));
     }
 
-    /// Chooses a backend that was not tried yet: the cheaper of two random ones among those in the best state.
-    ///
-    /// Those that are down are never chosen, ejected and slow ones only when there is nobody better: when all of
-    /// them look bad, perhaps it is this process that has no time.
-    pub(crate) fn choose(&self, tried: &[u64]) -> Option<Arc<Backend>> {
-        let backends = self.backends.load();
-        let mut best_rank = u8::MAX;
-        let mut candidates = 0;
-        for backend in backends.iter() {
-            if let Some(rank) = rank(backend, tried) {
-                if rank < best_rank {
-                    best_rank = rank;
-                    candidates = 0;
-                }
-                candidates += usize::from(rank == best_rank);
-            }
-        }
-        let nth = |n: usize| {
-            backends
-                .iter()
-                .filter(|backend| rank(backend, tried) == Some(best_rank))
-                .nth(n)
-        };
-        match candidates {
-            0 => None,
-            1 => nth(0).cloned(),
-            _ => {
-                let first_index = rand::random_range(0..candidates);
-                let offset = rand::random_range(1..candidates);
-                // Ranks may change between the passes; then the first that is left will do.
-                let first = nth(first_index).or_else(|| nth(0))?;
-                let second = nth((first_index + offset) % candidates).unwrap_or(first);
-                let first_is_fine = first.cost() <= second.cost() * NOISE;
-                Some(if first_is_fine { first.clone() } else { second.clone() })
-            }
-        }
-    }
-
-    /// Whether another try would find somebody.
-    pub(crate) fn has_untried(&self, tried: &[u64]) -> bool {
+    /// Whether another try would find somebody who isn't full.
+    pub(crate) fn has_untried(&self, tried: &[u64], in_flight_max: u32) -> bool {
         self.backends
             .load()
             .iter()
-            .any(|backend| rank(backend, tried).is_some_and(|rank| rank <= 1))
+            .any(|backend| rank(backend, tried).is_some_and(|rank| rank <= 1) && backend.in_flight() < in_flight_max)
     }
-}
 
-/// Lower is better; none at all for those that are out of the question.
-fn rank(backend: &Backend, tried: &[u64]) -> Option<u8> {
-    if tried.contains(&backend.id) {
-        return None;
+    /// Takes out a backend that gave cause, unless half of those that could work are out already: what is wrong with
+    /// more of them than that is wrong with something else, and the rest couldn't carry the load.
+    pub(crate) fn eject(&self, backend: &Backend, cause: Option<Cause>) {
+        let Some(cause) = cause else { return };
+        // Two threads that each take out the last one allowed would be one too many. Whoever finds the other at it lets
+        // it be: the next failure gives cause again.
+        if backend.is_ejected() || self.is_ejecting.swap(true, Acquire) {
+            return;
+        }
+        if self.can_do_without(backend, cause) {
+            let duration = backend.eject();
+            warn!(
+                service = %self.name,
+                backend = %backend.name(),
+                cause = cause.as_str(),
+                seconds = duration.as_secs(),
+                "Backend taken out for failing"
+            );
+        } else {
+            self.ejections_denied.fetch_add(1, Relaxed);
+        }
+        self.is_ejecting.store(false, Release);
     }
-    match (backend.health(), backend.is_ejected()) {
-        (Health::Up, false) => Some(0),
-        (Health::Up, true) => Some(1),
-        (Health::Unknown, _) => Some(2),
-        (Health::Slow, _) => Some(3),
-        (Health::Down, _) => None,
+
+    fn can_do_without(&self, backend: &Backend, cause: Cause) -> bool {
+        let backends = self.backends.load();
+        let able = || backends.iter().filter(|other| other.health() != Health::Down);
+        let ejected = able().filter(|other| other.is_ejected()).count();
+        if ejected >= able().count() / 2 {
+            return false;
+        }
+        if cause == Cause::InARow {
+            return true;
+        }
+        let (requests, failures) = able()
+            .filter(|other| other.id != backend.id)
+            .map(|other| other.recently())
+            .fold((0, 0), |sum, others| (sum.0 + others.0, sum.1 + others.1));
+        let rate_of_others = f64::from(failures) / f64::from(requests.max(1));
+        backend
+            .failure_rate()
+            .is_some_and(|rate| rate >= RATE_FACTOR * rate_of_others)
     }
 }
 
@@ -123,6 +137,8 @@ mod tests {
 
     use super::*;
     use crate::backend::FailureKind;
+    use crate::balance::Algorithm;
+    use crate::choice::{Choice, Wanted, choose};
 
     fn service(count: u16) -> Service {
         let service = Service::new("inventory".to_owned());
@@ -138,10 +154,33 @@ mod tests {
     fn counts(service: &Service, choices: u32) -> Vec<u32> {
         let mut counts = vec![0; service.backends().len()];
         for _ in 0..choices {
-            let chosen = service.choose(&[]).expect("somebody");
-            counts[usize::from(chosen.address.port()) - 1] += 1;
+            let address = chosen(service, &[]).expect("somebody");
+            counts[usize::from(address.port()) - 1] += 1;
         }
         counts
+    }
+
+    fn chosen(service: &Service, tried: &[u64]) -> Option<SocketAddr> {
+        let wanted = Wanted {
+            tried,
+            algorithm: &Algorithm::P2c,
+            key: None,
+            in_flight_max: u32::MAX,
+            takes_worse: false,
+        };
+        match choose(&service.backends(), &wanted) {
+            Choice::Backend(backend) => Some(backend.address),
+            Choice::Full | Choice::Nobody => None,
+        }
+    }
+
+    /// Lets a backend fail until it gives cause, and says whether it was taken out.
+    fn fails(service: &Service, index: usize) -> bool {
+        let backend = &service.backends()[index];
+        for _ in 0..3 {
+            service.eject(backend, backend.failed(FailureKind::Reset));
+        }
+        backend.is_ejected()
     }
 
     #[test]
@@ -153,7 +192,7 @@ mod tests {
     #[test]
     fn the_busy_one_gets_less() {
         let service = service(2);
-        (0..9).for_each(|_| service.backends()[0].begin());
+        (0..9).for_each(|_| assert!(service.backends()[0].try_begin(u32::MAX)));
         let counts = counts(&service, 100);
         assert_eq!(counts, [0, 100]);
     }
@@ -161,7 +200,7 @@ mod tests {
     #[test]
     fn a_backend_that_fails_is_not_preferred_for_being_idle() {
         let service = service(2);
-        (0..9).for_each(|_| service.backends()[1].begin());
+        (0..9).for_each(|_| assert!(service.backends()[1].try_begin(u32::MAX)));
         service.backends()[0].failed(FailureKind::Reset);
         assert_eq!(counts(&service, 100), [0, 100]);
     }
@@ -172,10 +211,10 @@ mod tests {
         let ids: Vec<u64> = service.backends().iter().map(|backend| backend.id).collect();
         service.backends()[2].set_health(Health::Down);
         for _ in 0..50 {
-            assert_eq!(service.choose(&ids[..1]).expect("somebody").id, ids[1]);
+            assert_eq!(chosen(&service, &ids[..1]), Some(service.backends()[1].address));
         }
-        assert!(service.choose(&ids[..2]).is_none());
-        assert!(!service.has_untried(&ids[..2]));
+        assert!(chosen(&service, &ids[..2]).is_none());
+        assert!(!service.has_untried(&ids[..2], u32::MAX));
     }
 
     #[test]
@@ -194,5 +233,45 @@ mod tests {
         service.set_addresses(&[kept.address, ([127, 0, 0, 1], 9).into()]);
         assert!(Arc::ptr_eq(&service.backends()[0], &kept));
         assert_eq!(service.backends()[1].health(), Health::Unknown);
+    }
+
+    fn errs_mostly(service: &Service, backend: &Backend) {
+        backend.answered();
+        for _ in 0..2 {
+            service.eject(backend, backend.erred(Duration::from_millis(1)));
+        }
+    }
+
+    #[test]
+    fn never_more_than_half_are_taken_out() {
+        for (count, allowed) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+            let service = service(count);
+            let taken_out = (0..usize::from(count)).filter(|&index| fails(&service, index)).count();
+            assert_eq!(taken_out, allowed, "of {count}");
+        }
+        let service = service(4);
+        service.backends()[2].set_health(Health::Down);
+        service.backends()[3].set_health(Health::Down);
+        assert!(fails(&service, 0));
+        assert!(!fails(&service, 1), "those that are down can't take over");
+        assert_eq!(service.ejections_denied.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_bad_rate_takes_out_the_exception_and_not_one_of_many() {
+        let service = service(3);
+        let backends = service.backends();
+        for other in &backends[1..] {
+            (0..30).for_each(|_| other.answered());
+        }
+        (0..10).for_each(|_| errs_mostly(&service, &backends[0]));
+        assert!(backends[0].is_ejected());
+
+        let service = self::service(3);
+        let backends = service.backends();
+        for _ in 0..10 {
+            backends.iter().for_each(|backend| errs_mostly(&service, backend));
+        }
+        assert!(backends.iter().all(|backend| !backend.is_ejected()));
     }
 }

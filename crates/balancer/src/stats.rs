@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Shared;
+use crate::live::Live;
 
 /// Upper bounds of the histogram's buckets.
 const BUCKETS_US: [u64; 14] = [
@@ -35,30 +36,27 @@ impl RouteStats {
 /// Counters of the whole process.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    /// One for each route of the table, then one for requests without a route.
-    pub(crate) routes: Vec<RouteStats>,
+    /// Requests without a route; those of the routes stand beside these.
+    pub(crate) unrouted: RouteStats,
     pub(crate) retries: AtomicU64,
     pub(crate) retries_denied: AtomicU64,
+    pub(crate) hedges: AtomicU64,
+    pub(crate) hedges_won: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) refused: AtomicU64,
-    pub(crate) connections_accepted: AtomicU64,
-}
-
-impl Stats {
-    pub(crate) fn new(route_count: usize) -> Self {
-        Self {
-            routes: (0..=route_count).map(|_| RouteStats::default()).collect(),
-            ..Self::default()
-        }
-    }
+    pub(crate) rate_limited: AtomicU64,
+    pub(crate) compressed: AtomicU64,
 }
 
 /// Everything of this process, for /metrics.
 pub(crate) fn render(shared: &Shared) -> String {
     let mut out = String::with_capacity(32 * 1024);
-    render_routes(&mut out, shared);
-    render_backends(&mut out, shared);
+    let live = shared.live.load_full();
+    render_routes(&mut out, shared, &live);
+    render_backends(&mut out, &live);
+    render_services(&mut out, &live);
     let stats = &shared.stats;
+    let file = &shared.routes_file;
     let single = [
         ("balancer_retries_total", "counter", stats.retries.load(Relaxed)),
         (
@@ -66,40 +64,74 @@ pub(crate) fn render(shared: &Shared) -> String {
             "counter",
             stats.retries_denied.load(Relaxed),
         ),
+        ("balancer_hedges_total", "counter", stats.hedges.load(Relaxed)),
+        ("balancer_hedges_won_total", "counter", stats.hedges_won.load(Relaxed)),
+        ("balancer_isolated", "gauge", u64::from(shared.is_isolated())),
         ("balancer_shed_total", "counter", stats.shed.load(Relaxed)),
         ("balancer_refused_total", "counter", stats.refused.load(Relaxed)),
         (
             "balancer_connections_accepted_total",
             "counter",
-            stats.connections_accepted.load(Relaxed),
+            shared.front.accepted(),
+        ),
+        ("balancer_connections_refused_total", "counter", shared.front.refused()),
+        (
+            "balancer_rate_limited_total",
+            "counter",
+            stats.rate_limited.load(Relaxed),
+        ),
+        ("balancer_compressed_total", "counter", stats.compressed.load(Relaxed)),
+        ("balancer_routes_reloads_total", "counter", file.reloads.load(Relaxed)),
+        ("balancer_routes_refusals_total", "counter", file.refusals.load(Relaxed)),
+        (
+            "balancer_routes_refused",
+            "gauge",
+            u64::from(file.refusal.load().is_some()),
+        ),
+        (
+            "balancer_maintenance",
+            "gauge",
+            u64::from(live.table.settings.maintenance.is_some()),
         ),
         ("balancer_log_batches_lost_total", "counter", shared.log.lost_batches()),
         (
-            "balancer_connections",
-            "gauge",
-            u64::from(shared.connections.load(Relaxed)),
+            "balancer_tls_handshakes_failed_total",
+            "counter",
+            shared.front.handshakes_failed(),
         ),
+        ("balancer_tunnels", "gauge", u64::from(shared.front.tunnels())),
+        ("balancer_connections", "gauge", u64::from(shared.front.open())),
         ("balancer_in_flight", "gauge", u64::from(shared.admission.in_flight())),
     ];
     for (name, kind, value) in single {
         let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
     }
+    out.push_str("# TYPE balancer_concurrency_limit gauge\n");
+    for service in &live.services {
+        let limit = shared.admission.limit_of(service);
+        let _ = writeln!(
+            out,
+            "balancer_concurrency_limit{{service=\"{}\"}} {limit}",
+            service.name
+        );
+    }
     out
 }
 
-fn render_routes(out: &mut String, shared: &Shared) {
-    let labels: Vec<String> = shared
+fn render_routes(out: &mut String, shared: &Shared, live: &Live) {
+    let labels: Vec<String> = live
         .table
         .routes
         .iter()
         .map(|route| {
-            let service = &shared.table.services[route.service].name;
-            format!("route=\"{}\",service=\"{service}\"", route.prefix)
+            let service = &live.table.services[route.service].name;
+            format!("route=\"{}\",service=\"{service}\"", route.name)
         })
         .chain(["route=\"none\",service=\"none\"".to_owned()])
         .collect();
+    let stats = || live.stats.iter().map(|stats| &**stats).chain([&shared.stats.unrouted]);
     out.push_str("# TYPE balancer_requests_total counter\n");
-    for (labels, route) in labels.iter().zip(&shared.stats.routes) {
+    for (labels, route) in labels.iter().zip(stats()) {
         for (class, count) in route.by_class.iter().enumerate() {
             let count = count.load(Relaxed);
             if count > 0 {
@@ -108,7 +140,7 @@ fn render_routes(out: &mut String, shared: &Shared) {
         }
     }
     out.push_str("# TYPE balancer_request_duration_seconds histogram\n");
-    for (labels, route) in labels.iter().zip(&shared.stats.routes) {
+    for (labels, route) in labels.iter().zip(stats()) {
         let counts: Vec<u64> = route.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         if total == 0 {
@@ -133,11 +165,13 @@ fn render_routes(out: &mut String, shared: &Shared) {
     }
 }
 
-fn render_backends(out: &mut String, shared: &Shared) {
+fn render_backends(out: &mut String, live: &Live) {
     let mut requests = String::new();
     let mut failures = String::new();
     let mut gauges = String::new();
-    for service in &shared.services {
+    let mut in_flight = String::new();
+    let mut weights = String::new();
+    for service in &live.services {
         for backend in service.backends().iter() {
             let labels = format!("service=\"{}\",backend=\"{}\"", service.name, backend.address);
             let counters = &backend.counters;
@@ -161,11 +195,49 @@ fn render_backends(out: &mut String, shared: &Shared) {
             }
             let is_up = u8::from(backend.health() == crate::backend::Health::Up && !backend.is_ejected());
             let _ = writeln!(gauges, "balancer_backend_up{{{labels}}} {is_up}");
+            let _ = writeln!(
+                in_flight,
+                "balancer_backend_in_flight{{{labels}}} {}",
+                backend.in_flight()
+            );
+            let _ = writeln!(weights, "balancer_backend_weight{{{labels}}} {:.3}", backend.weight());
         }
     }
     let _ = write!(out, "# TYPE balancer_upstream_requests_total counter\n{requests}");
     let _ = write!(out, "# TYPE balancer_upstream_failures_total counter\n{failures}");
     let _ = write!(out, "# TYPE balancer_backend_up gauge\n{gauges}");
+    let _ = write!(out, "# TYPE balancer_backend_in_flight gauge\n{in_flight}");
+    let _ = write!(out, "# TYPE balancer_backend_weight gauge\n{weights}");
+}
+
+fn render_services(out: &mut String, live: &Live) {
+    let mut queued = String::new();
+    let mut denied = String::new();
+    let mut gauges = String::new();
+    for service in &live.services {
+        let (name, queue) = (&service.name, &service.queue);
+        for (outcome, counter) in [
+            ("entered", &queue.entered),
+            ("refused", &queue.refused),
+            ("expired", &queue.expired),
+        ] {
+            let count = counter.load(Relaxed);
+            let _ = writeln!(
+                queued,
+                "balancer_queue_total{{service=\"{name}\",outcome=\"{outcome}\"}} {count}"
+            );
+        }
+        let count = service.ejections_denied.load(Relaxed);
+        let _ = writeln!(denied, "balancer_ejections_denied_total{{service=\"{name}\"}} {count}");
+        let _ = writeln!(
+            gauges,
+            "balancer_queue_waiting{{service=\"{name}\"}} {}",
+            queue.waiting()
+        );
+    }
+    let _ = write!(out, "# TYPE balancer_queue_total counter\n{queued}");
+    let _ = write!(out, "# TYPE balancer_ejections_denied_total counter\n{denied}");
+    let _ = write!(out, "# TYPE balancer_queue_waiting gauge\n{gauges}");
 }
 
 #[cfg(test)]

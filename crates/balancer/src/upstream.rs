@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::backend::Backend;
 use crate::body::RequestBody;
+use crate::place::Place;
 use crate::worker::Worker;
 
 const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
@@ -23,7 +24,8 @@ const READY_DEADLINE: Duration = Duration::from_millis(100);
 const IDLE_PER_BACKEND_MAX: usize = 128;
 /// Less than the services keep idle connections (10 s), so that it is mostly this side that closes them.
 const IDLE_MAX: Duration = Duration::from_secs(8);
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Largest head of an answer, and most that is read at a time: a photo's 64 KiB come together with their head.
+const READ_BYTES_MAX: usize = 80 * 1024;
 
 pub(crate) type Sender = SendRequest<RequestBody>;
 
@@ -84,11 +86,11 @@ impl Pool {
     }
 }
 
-/// A connection in use by one request. Counts as in flight at the backend until it is dropped or given back.
+/// A connection in use by one request, which keeps its place at the backend for as long.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) sender: Option<Sender>,
-    pub(crate) backend: Arc<Backend>,
+    pub(crate) sender: Sender,
+    pub(crate) place: Place,
     /// Whether it was used before, so that the backend may have closed it meanwhile.
     pub(crate) is_reused: bool,
     worker: Rc<Worker>,
@@ -96,33 +98,26 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// A pooled connection that was idle for no longer than `idle_max`, or a new one.
-    pub(crate) async fn obtain(worker: &Rc<Worker>, backend: Arc<Backend>, idle_max: Duration) -> io::Result<Self> {
-        backend.begin();
-        let mut lease = Self {
-            sender: None,
-            backend,
-            is_reused: true,
-            worker: worker.clone(),
+    pub(crate) async fn obtain(worker: &Rc<Worker>, place: Place, idle_max: Duration) -> io::Result<Self> {
+        let backend = &place.backend;
+        backend.counters.requests.fetch_add(1, Relaxed);
+        let pooled = worker.pool.take(backend.id, idle_max.min(IDLE_MAX)).await;
+        let is_reused = pooled.is_some();
+        let sender = match pooled {
+            Some(sender) => sender,
+            None => connect(backend).await?,
         };
-        lease.sender = worker.pool.take(lease.backend.id, idle_max.min(IDLE_MAX)).await;
-        if lease.sender.is_none() {
-            lease.is_reused = false;
-            lease.sender = Some(connect(&lease.backend).await?);
-        }
-        Ok(lease)
+        Ok(Self {
+            sender,
+            place,
+            is_reused,
+            worker: worker.clone(),
+        })
     }
 
     /// The answer was read to its end: the connection may serve another request.
-    pub(crate) fn give_back(mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.worker.pool.put(self.backend.id, sender);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.backend.end();
+    pub(crate) fn give_back(self) {
+        self.worker.pool.put(self.place.backend.id, self.sender);
     }
 }
 
@@ -130,13 +125,13 @@ async fn connect(backend: &Backend) -> io::Result<Sender> {
     let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(backend.address)).await??;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(READ_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     // Its errors reach whoever waits for an answer on it; an idle one just ends.
     tokio::task::spawn_local(async move {
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
     Ok(sender)
 }

@@ -1,7 +1,7 @@
 //! What operators and the shop ask of this process: is it ready, what does it count, and "forget that".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use shop_front::Front;
 
 use crate::handler::App;
-use crate::server::Limits;
 use crate::store::CacheKey;
 
 /// So many URLs and tags can be purged at once.
@@ -24,7 +24,9 @@ pub struct AdminState {
     /// The process's parts.
     pub app: Arc<App>,
     /// For the number of open connections.
-    pub limits: Limits,
+    pub front: Arc<Front>,
+    /// Batches of log lines that were dropped.
+    pub lost_batches: Arc<AtomicU64>,
     /// False from the moment on that the process shuts down.
     pub ready: Arc<AtomicBool>,
 }
@@ -116,5 +118,6 @@ fn gauge(state: &AdminState) {
     metrics::gauge!("edge_cache_objects").set(usage.objects as f64);
     metrics::gauge!("edge_cache_disk_bytes").set(usage.disk_bytes as f64);
     metrics::gauge!("edge_cache_hot_bytes").set(usage.hot_bytes as f64);
-    metrics::gauge!("edge_connections").set(state.limits.open() as f64);
+    metrics::gauge!("edge_connections").set(state.front.open() as f64);
+    metrics::counter!("edge_log_batches_lost_total").absolute(state.lost_batches.load(Ordering::Relaxed));
 }

@@ -30,6 +30,9 @@ pub struct Config {
     #[arg(long, env = "LISTEN_PUBLIC", default_value = "0.0.0.0:8081")]
     pub listen_public: SocketAddr,
 
+    #[command(flatten)]
+    pub tls: shop_front::tls::TlsSettings,
+
     /// Where operators, health checks and purges are served.
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub listen_admin: SocketAddr,
@@ -65,7 +68,7 @@ pub struct Config {
 
     /// How many clients may be connected at once.
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 10_000)]
-    pub connections_max: usize,
+    pub connections_max: u32,
 
     /// How many requests may be under way to the origin at once.
     #[arg(long, env = "FETCHES_MAX", default_value_t = 256)]

@@ -1,18 +1,20 @@
 //! The frame around every request: refuse or serve it, sign the answer, write it down.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use shop_front::Client;
 
-use crate::access_log::{AccessLog, Line};
+use crate::access_log::{Line, ThreadLog};
 use crate::body::{self, EdgeBody};
 use crate::cache_status::CacheStatus;
 use crate::deliver::{self, Visit};
 use crate::errand::{Answer, Errand};
 use crate::fetch::Fetcher;
 use crate::fetch::headers::announced_length;
-use crate::request;
+use crate::request::{self, Refused};
 use crate::request_metrics::RequestMetrics;
 use crate::store::Store;
 
@@ -24,8 +26,6 @@ pub struct App {
     pub store: Arc<Store>,
     /// The way to the origin.
     pub fetcher: Arc<Fetcher>,
-    /// Where requests are logged.
-    pub access_log: AccessLog,
     /// What is counted.
     pub metrics: RequestMetrics,
     /// See [`crate::config::Config::stale_if_unreachable_seconds`].
@@ -33,7 +33,12 @@ pub struct App {
 }
 
 /// Answers a request. Never fails: what goes wrong becomes a response.
-pub async fn handle<B>(app: Arc<App>, request: Request<B>) -> Response<EdgeBody> {
+pub async fn handle<B>(
+    app: Arc<App>,
+    log: Rc<ThreadLog>,
+    client: Rc<Client>,
+    request: Request<B>,
+) -> Response<EdgeBody> {
     let started = Instant::now();
     let (parts, _) = request.into_parts();
     let id = request::id(&parts.headers);
@@ -41,7 +46,12 @@ pub async fn handle<B>(app: Arc<App>, request: Request<B>) -> Response<EdgeBody>
         method: &parts.method,
         headers: &parts.headers,
     };
-    let answer = match request::path(&parts.method, &parts.uri) {
+    let path = if client.is_ambiguous() {
+        Err(Refused::Framing)
+    } else {
+        request::path(&parts.method, &parts.uri)
+    };
+    let answer = match path {
         Ok(path) => Errand::new(&app, visit, path, &id).run().await,
         Err(refused) => {
             let (status, slug, title) = refused.problem();
@@ -60,12 +70,13 @@ pub async fn handle<B>(app: Arc<App>, request: Request<B>) -> Response<EdgeBody>
     if parts.method == Method::HEAD {
         *response.body_mut() = body::empty();
     }
-    record(&app, &parts, &id, &response, answer.cache, elapsed);
+    record(&app, &log, &parts, &id, &response, answer.cache, elapsed);
     response
 }
 
 fn record(
     app: &App,
+    log: &ThreadLog,
     request: &http::request::Parts,
     id: &HeaderValue,
     response: &Response<EdgeBody>,
@@ -79,7 +90,7 @@ fn record(
         body_bytes(response)
     };
     app.metrics.record(cache, status, bytes, elapsed);
-    app.access_log.record(&Line {
+    log.record(&Line {
         request_id: id.to_str().unwrap_or_default(),
         trace_id: request::trace_id(&request.headers),
         method: request.method.as_str(),

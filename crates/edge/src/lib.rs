@@ -24,7 +24,6 @@ pub mod store;
 use std::io;
 use std::sync::Arc;
 
-use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::handler::App;
@@ -32,7 +31,7 @@ use crate::request_metrics::RequestMetrics;
 use crate::store::Store;
 
 /// Opens the cache and puts the parts together. To be called within the runtime that fetches.
-pub async fn build(config: &Config, instance: String, access_log: AccessLog) -> io::Result<Arc<App>> {
+pub async fn build(config: &Config, instance: String) -> io::Result<Arc<App>> {
     let store_config = config.store();
     let opened = tokio::task::spawn_blocking(move || Store::open(store_config)).await;
     let store = Arc::new(opened.map_err(io::Error::other)??);
@@ -42,7 +41,6 @@ pub async fn build(config: &Config, instance: String, access_log: AccessLog) -> 
         instance,
         store,
         fetcher,
-        access_log,
         metrics: RequestMetrics::new(),
         stale_if_unreachable_seconds,
     }))

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::access_log::AccessLog;
-use crate::admin::{self, AdminState};
-use crate::config::Config;
-use crate::server::{self, Limits};
 use anyhow::Context as _;
+use shop_front::Entrance;
+use shop_front::access_log::AccessLog;
+use shop_front::tls::Tls;
 use shop_net::listen::ListenSource;
 use shop_net::{handover, instance, listen};
 use shop_telemetry::startup;
 use tokio_util::sync::CancellationToken;
 
-/// Threads that wait for the disk, for each thread that serves.
-const DISK_THREADS_MAX: usize = 8;
+use crate::admin::{self, AdminState};
+use crate::config::Config;
+use crate::server;
 
 /// Runs until a signal ends it, or the work is done.
 #[tokio::main(worker_threads = 2)]
@@ -25,8 +25,12 @@ pub async fn main() -> ExitCode {
     if config.health_check {
         return startup::health_check(config.listen_admin, "/readyz").await;
     }
+    let tls = config
+        .tls
+        .load()
+        .unwrap_or_else(|error| startup::exit_config(format!("{:#}", anyhow::Error::from(error))));
     let _telemetry = shop_telemetry::init("edge");
-    match run(&config).await {
+    match run(&config, tls).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "The edge can't run");
@@ -35,12 +39,12 @@ pub async fn main() -> ExitCode {
     }
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(config: &Config, tls: Option<Tls>) -> anyhow::Result<()> {
     listen::raise_open_files_limit();
     let instance = instance::name(config.instance.as_deref(), "edge").await;
     shop_telemetry::set_instance(&instance);
-    let access_log = AccessLog::start(&instance).context("the access log can't be started")?;
-    let app = crate::build(config, instance, access_log.clone())
+    let (access_log, log_writer) = AccessLog::start(true).context("the access log can't be started")?;
+    let app = crate::build(config, instance)
         .await
         .with_context(|| format!("the cache in {} can't be opened", config.cache_dir.display()))?;
 
@@ -49,6 +53,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         None => ListenSource::bind(config.listen_public)
             .with_context(|| format!("LISTEN_PUBLIC: {} can't be bound", config.listen_public))?,
     };
+    let public_tls = config.tls.listen().context("LISTEN_PUBLIC_TLS")?.zip(tls);
     let admin_listener = tokio::net::TcpListener::bind(config.listen_admin)
         .await
         .with_context(|| format!("LISTEN_ADMIN: {} can't be bound", config.listen_admin))?;
@@ -63,16 +68,13 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         "Serving"
     );
 
-    let shutdown = CancellationToken::new();
-    let limits = Limits::new(
-        config.connections_max,
-        Duration::from_millis(config.drain_notice_ms),
-        Duration::from_secs(config.drain_seconds),
-    );
+    let stop = CancellationToken::new();
+    let front = server::front(config.connections_max);
     let ready = Arc::new(AtomicBool::new(true));
     let admin = admin::router(AdminState {
         app: Arc::clone(&app),
-        limits: limits.clone(),
+        front: Arc::clone(&front),
+        lost_batches: access_log.lost_counter(),
         ready: Arc::clone(&ready),
     });
     // It answers to the end, so that whoever asks sees the process drain.
@@ -82,28 +84,45 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         }
     });
 
+    let mut entrances = vec![Entrance {
+        source,
+        tls: None,
+        is_public: true,
+    }];
+    if let Some((source, tls)) = public_tls {
+        tokio::spawn(tls.clone().reload_forever());
+        entrances.push(Entrance {
+            source,
+            tls: Some(tls),
+            is_public: true,
+        });
+    }
     let mut threads = Vec::new();
     for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-        let serving = server::serve(source.clone(), Arc::clone(&app), limits.clone(), shutdown.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(DISK_THREADS_MAX)
-            .build()
-            .context("a runtime can't be made")?;
-        let thread = std::thread::Builder::new()
-            .name(format!("serve-{number}"))
-            .spawn(move || runtime.block_on(serving))
-            .context("a thread can't be started")?;
+        let thread = server::start_thread(
+            number,
+            entrances.clone(),
+            Arc::clone(&app),
+            Arc::clone(&front),
+            access_log.buffer(),
+            stop.clone(),
+        )
+        .context("a thread can't be started")?;
         threads.push(thread);
     }
-    drop(source);
+    drop(entrances);
 
     startup::shutdown_signal().await;
     ready.store(false, Ordering::Relaxed);
-    shutdown.cancel();
+    let notice = Duration::from_millis(config.drain_notice_ms);
+    front
+        .drain(notice, notice + Duration::from_secs(config.drain_seconds))
+        .await;
+    stop.cancel();
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
     let is_whole = joined.await?;
-    access_log.flush();
+    drop(access_log);
+    log_writer.finish().await;
     anyhow::ensure!(is_whole, "a serving thread panicked");
     tracing::info!("Drained");
     Ok(())

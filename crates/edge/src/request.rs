@@ -17,6 +17,8 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Why a request is refused without anybody being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
+    /// Its length can be read in more than one way.
+    Framing,
     /// It is for something that is not served here.
     NotHere,
     /// It wants to change something.
@@ -31,6 +33,11 @@ impl Refused {
     /// What the client is told: status, slug of the problem type, title.
     pub fn problem(self) -> (StatusCode, &'static str, &'static str) {
         match self {
+            Self::Framing => (
+                StatusCode::BAD_REQUEST,
+                "ambiguous-length",
+                "The length of the request can be read in more than one way",
+            ),
             Self::NotHere => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -15,6 +15,14 @@ pub(crate) struct Config {
     #[arg(long, env = "LISTEN_EDGE", default_value = "0.0.0.0:8081")]
     pub(crate) listen_edge: SocketAddr,
 
+    /// Public address of the shop over TLS. Unset: none.
+    #[arg(long, env = "LISTEN_SHOP_TLS")]
+    pub(crate) listen_shop_tls: Option<SocketAddr>,
+
+    /// Public address of photos and assets over TLS. Unset: none.
+    #[arg(long, env = "LISTEN_EDGE_TLS")]
+    pub(crate) listen_edge_tls: Option<SocketAddr>,
+
     /// Unix socket at which balancers fetch the shop's socket.
     #[arg(long, env = "GATEWAY_SHOP_SOCKET", default_value = "/run/zillion/shop/gateway.sock")]
     pub(crate) shop_socket: PathBuf,
@@ -22,6 +30,22 @@ pub(crate) struct Config {
     /// Unix socket at which edges fetch the edge's socket.
     #[arg(long, env = "GATEWAY_EDGE_SOCKET", default_value = "/run/zillion/edge/gateway.sock")]
     pub(crate) edge_socket: PathBuf,
+
+    /// Unix socket at which balancers fetch the shop's socket for TLS.
+    #[arg(
+        long,
+        env = "GATEWAY_SHOP_TLS_SOCKET",
+        default_value = "/run/zillion/shop/gateway-tls.sock"
+    )]
+    pub(crate) shop_tls_socket: PathBuf,
+
+    /// Unix socket at which edges fetch the edge's socket for TLS.
+    #[arg(
+        long,
+        env = "GATEWAY_EDGE_TLS_SOCKET",
+        default_value = "/run/zillion/edge/gateway-tls.sock"
+    )]
+    pub(crate) edge_tls_socket: PathBuf,
 
     /// Address for operators: /livez and /metrics.
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]

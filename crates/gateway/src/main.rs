@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shop_telemetry::startup;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -35,21 +36,23 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 /// Serves the sockets until `shutdown` completes. Holders see the gateway go by the end of their Unix connections.
 async fn run(config: &Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let shop = bind_patiently(config.listen_shop).await.context("LISTEN_SHOP")?;
-    let edge = bind_patiently(config.listen_edge).await.context("LISTEN_EDGE")?;
+    let mut handovers = JoinSet::new();
+    for (name, address, path) in [
+        ("LISTEN_SHOP", Some(config.listen_shop), &config.shop_socket),
+        ("LISTEN_EDGE", Some(config.listen_edge), &config.edge_socket),
+        ("LISTEN_SHOP_TLS", config.listen_shop_tls, &config.shop_tls_socket),
+        ("LISTEN_EDGE_TLS", config.listen_edge_tls, &config.edge_tls_socket),
+    ] {
+        let Some(address) = address else { continue };
+        let listener = bind_patiently(address).await.context(name)?;
+        handovers.spawn(shop_net::handover::serve(listener, path).context(name)?);
+        info!(%address, path = %path.display(), "Listening");
+    }
     let admin = bind_patiently(config.listen_admin).await.context("LISTEN_ADMIN")?;
-    let shop_handover = shop_net::handover::serve(shop, &config.shop_socket).context("GATEWAY_SHOP_SOCKET")?;
-    let edge_handover = shop_net::handover::serve(edge, &config.edge_socket).context("GATEWAY_EDGE_SOCKET")?;
-    info!(
-        shop = %config.listen_shop,
-        edge = %config.listen_edge,
-        admin = %config.listen_admin,
-        "Listening"
-    );
+    info!(admin = %config.listen_admin, "Serving operators");
     let admin = tokio::net::TcpListener::from_std(admin)?;
     tokio::select! {
-        () = shop_handover => {}
-        () = edge_handover => {}
+        _ = handovers.join_next() => {}
         served = axum::serve(admin, shop_telemetry::admin::router()) => served.context("admin listener")?,
         () = shutdown => {}
     }
@@ -94,12 +97,20 @@ mod tests {
             &address(),
             "--listen-edge",
             &address(),
+            "--listen-shop-tls",
+            &address(),
+            "--listen-edge-tls",
+            &address(),
             "--listen-admin",
             &address(),
             "--shop-socket",
             &socket("shop.sock"),
             "--edge-socket",
             &socket("edge.sock"),
+            "--shop-tls-socket",
+            &socket("shop-tls.sock"),
+            "--edge-tls-socket",
+            &socket("edge-tls.sock"),
         ])
     }
 
@@ -110,10 +121,14 @@ mod tests {
         let running = config.clone();
         let gateway = tokio::spawn(async move { run(&running, std::future::pending()).await });
         let holders = [
-            (config.listen_shop, shop_net::handover::follow(config.shop_socket)),
-            (config.listen_edge, shop_net::handover::follow(config.edge_socket)),
+            (Some(config.listen_shop), config.shop_socket),
+            (Some(config.listen_edge), config.edge_socket),
+            (config.listen_shop_tls, config.shop_tls_socket),
+            (config.listen_edge_tls, config.edge_tls_socket),
         ];
-        for (address, source) in holders {
+        for (address, path) in holders {
+            let address = address.expect("given above");
+            let source = shop_net::handover::follow(path);
             let mut listeners = source.listeners();
             let accepting = tokio::spawn(async move { listeners.accept().await });
             let connecting = async {

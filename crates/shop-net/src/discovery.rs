@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+/// From the beginning of one look-up to that of the next, so that what changes is known within two seconds as long as
+/// DNS answers within one.
 const REFRESH: Duration = Duration::from_secs(1);
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -31,7 +34,7 @@ impl Discovery {
     /// Watches several names and merges their answers.
     pub fn watch_all(names: Vec<(String, u16)>) -> Self {
         let (sender, addresses) = watch::channel(Arc::from([]));
-        let task = AbortOnDropHandle::new(tokio::spawn(refresh_forever(names, sender)));
+        let task = AbortOnDropHandle::new(tokio::spawn(refresh_forever(names, sender, lookup)));
         Self {
             addresses,
             _task: Some(Arc::new(task)),
@@ -69,11 +72,18 @@ impl Discovery {
     }
 }
 
-async fn refresh_forever(names: Vec<(String, u16)>, sender: watch::Sender<Arc<[SocketAddr]>>) {
+async fn refresh_forever<F: Future<Output = Result<BTreeSet<SocketAddr>, String>>>(
+    names: Vec<(String, u16)>,
+    sender: watch::Sender<Arc<[SocketAddr]>>,
+    lookup: impl Fn(String, u16) -> F,
+) {
     let mut last_answers: Vec<BTreeSet<SocketAddr>> = vec![BTreeSet::new(); names.len()];
     let mut failing = vec![false; names.len()];
+    let mut ticks = tokio::time::interval(REFRESH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !sender.is_closed() {
-        let lookups = names.iter().map(|(name, port)| lookup(name, *port));
+        ticks.tick().await;
+        let lookups = names.iter().map(|(name, port)| lookup(name.clone(), *port));
         for (index, answer) in futures::future::join_all(lookups).await.into_iter().enumerate() {
             match answer {
                 Ok(answer) => {
@@ -96,12 +106,11 @@ async fn refresh_forever(names: Vec<(String, u16)>, sender: watch::Sender<Arc<[S
             *current = merged.into_iter().collect();
             true
         });
-        tokio::time::sleep(REFRESH).await;
     }
 }
 
 /// An empty answer counts as a failure: a name without addresses is a name that DNS forgot for now.
-async fn lookup(name: &str, port: u16) -> Result<BTreeSet<SocketAddr>, String> {
+async fn lookup(name: String, port: u16) -> Result<BTreeSet<SocketAddr>, String> {
     let answer = tokio::time::timeout(LOOKUP_DEADLINE, tokio::net::lookup_host((name, port)));
     match answer.await {
         Err(_) => Err(format!("no answer within {} s", LOOKUP_DEADLINE.as_secs())),
@@ -119,6 +128,8 @@ async fn lookup(name: &str, port: u16) -> Result<BTreeSet<SocketAddr>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[tokio::test]
@@ -148,7 +159,40 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_name_is_an_error_and_not_an_empty_answer() {
-        assert!(lookup("no-such-host.invalid", 80).await.is_err());
+        assert!(lookup("no-such-host.invalid".to_owned(), 80).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_that_come_and_go_are_known_within_two_seconds() {
+        // DNS takes most of a second to answer, and a moment to know of a change.
+        const ANSWER: Duration = Duration::from_millis(900);
+        let known_to_dns = Arc::new(Mutex::new(BTreeSet::from([address(1)])));
+        let dns = known_to_dns.clone();
+        let (sender, mut addresses) = watch::channel(Arc::from([]));
+        let lookup = move |_, _| {
+            let answer = dns.lock().expect("not poisoned").clone();
+            async move {
+                tokio::time::sleep(ANSWER).await;
+                Ok(answer)
+            }
+        };
+        let names = vec![("inventory".to_owned(), 8000)];
+        let _task = AbortOnDropHandle::new(tokio::spawn(refresh_forever(names, sender, lookup)));
+        addresses.changed().await.expect("found");
+        for (pause_ms, now) in [(0, vec![1, 2]), (10, vec![2]), (990, vec![2, 3]), (500, vec![1])] {
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            let expected: Vec<_> = now.into_iter().map(address).collect();
+            *known_to_dns.lock().expect("not poisoned") = expected.iter().copied().collect();
+            tokio::time::timeout(Duration::from_secs(2), addresses.changed())
+                .await
+                .expect("known in time")
+                .expect("still followed");
+            assert_eq!(&**addresses.borrow(), expected);
+        }
+    }
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 8000).into()
     }
 
     #[tokio::test]

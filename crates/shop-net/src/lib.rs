@@ -9,5 +9,6 @@ pub mod discovery;
 mod dns;
 pub mod handover;
 pub mod instance;
+mod left_over;
 pub mod listen;
 mod turn;

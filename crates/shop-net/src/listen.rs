@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::left_over::LeftOver;
 use crate::turn::{COURTESY, Courtesy, Turn};
 
 /// Pause after an error like "too many open files", which would otherwise be met again at once.
@@ -97,6 +98,12 @@ impl ListenSource {
         self.courtesy.has_other_processes
     }
 
+    /// From now on, or no longer, takes only the connections that nobody else has taken for a while: for a process that
+    /// could do little with them, but more than nobody at all.
+    pub fn set_reluctant(&self, is_reluctant: bool) {
+        self.courtesy.set_reluctant(is_reluctant);
+    }
+
     /// Whether there is a socket to accept from just now.
     pub fn is_open(&self) -> bool {
         self.generations.borrow().is_some()
@@ -117,6 +124,7 @@ impl ListenSource {
             is_stale: true,
             current: None,
             turn: Turn::new(self.courtesy.clone()),
+            left_over: LeftOver::default(),
         }
     }
 }
@@ -141,6 +149,7 @@ pub struct Listeners {
     is_stale: bool,
     current: Option<(AsyncFd<StdListener>, CancellationToken)>,
     turn: Turn,
+    left_over: LeftOver,
 }
 
 impl Listeners {
@@ -165,12 +174,20 @@ impl Listeners {
                         tokio::time::sleep(ERROR_PAUSE).await;
                         continue;
                     };
+                    if self.turn.is_reluctant() && !self.left_over.is_ours(listener.get_ref(), &self.turn).await {
+                        // Does nothing if a connection has come since: then it is looked at next.
+                        ready.clear_ready();
+                        continue;
+                    }
                     if self.turn.is_for_others() {
                         tokio::time::sleep(COURTESY).await;
                         self.turn.has_waited();
                     }
                     match ready.try_io(|listener| listener.get_ref().accept()) {
-                        Err(_would_block) => self.turn.missed(),
+                        Err(_would_block) => {
+                            self.turn.missed();
+                            self.left_over.missed();
+                        }
                         Ok(Ok((stream, peer))) => {
                             self.turn.accepted();
                             match prepare(stream) {
@@ -265,6 +282,63 @@ mod tests {
                 .await
                 .expect("accepted");
         }
+    }
+
+    async fn accept_in_time(listeners: &mut Listeners) -> Accepted {
+        tokio::time::timeout(Duration::from_secs(5), listeners.accept())
+            .await
+            .expect("a connection in time")
+    }
+
+    #[tokio::test]
+    async fn who_is_reluctant_takes_what_nobody_else_does() {
+        let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let address = source.local_addr().expect("an address");
+        source.set_reluctant(true);
+        let mut listeners = source.listeners();
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(TcpStream::connect(address).await.expect("connected"));
+        }
+        let began = tokio::time::Instant::now();
+        accept_in_time(&mut listeners).await;
+        assert!(began.elapsed() >= Duration::from_millis(150), "others had their time");
+        for _ in 1..20 {
+            accept_in_time(&mut listeners).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_reluctant_leaves_to_others_what_they_take() {
+        let (willing, reluctant) = two_sources();
+        reluctant.set_reluctant(true);
+        let address = willing.local_addr().expect("an address");
+        let mut reluctant = reluctant.listeners();
+        let shirking = tokio::spawn(async move { reluctant.accept().await });
+        let mut willing = willing.listeners();
+        for _ in 0..300 {
+            let _client = TcpStream::connect(address).await.expect("connected");
+            accept_in_time(&mut willing).await;
+        }
+        assert!(!shirking.is_finished());
+        drop(willing);
+        let _client = TcpStream::connect(address).await.expect("connected");
+        tokio::time::timeout(Duration::from_secs(5), shirking)
+            .await
+            .expect("taken when nobody else is there")
+            .expect("ran");
+    }
+
+    /// As two processes have them, on one socket.
+    fn two_sources() -> (ListenSource, ListenSource) {
+        let listener = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let copy = listener.try_clone().expect("a copy");
+        let source = |listener| {
+            let gone = CancellationToken::new();
+            let generation = Arc::new(Generation { listener, gone });
+            ListenSource::from_gateway(watch::channel(Some(generation)).1)
+        };
+        (source(listener), source(copy))
     }
 
     #[tokio::test]

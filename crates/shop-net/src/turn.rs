@@ -22,6 +22,7 @@ pub(crate) struct Courtesy {
     accepted: AtomicU64,
     process_was_last: AtomicBool,
     last_thread: AtomicU64,
+    is_reluctant: AtomicBool,
 }
 
 impl Courtesy {
@@ -33,7 +34,12 @@ impl Courtesy {
             accepted: AtomicU64::new(0),
             process_was_last: AtomicBool::new(false),
             last_thread: AtomicU64::new(0),
+            is_reluctant: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn set_reluctant(&self, is_reluctant: bool) {
+        self.is_reluctant.store(is_reluctant, Relaxed);
     }
 }
 
@@ -65,6 +71,11 @@ impl Turn {
         let thread_was_last =
             self.courtesy.threads.load(Relaxed) > 1 && self.courtesy.last_thread.load(Relaxed) == self.thread;
         self.burst_left == 0 && (process_was_last || thread_was_last)
+    }
+
+    /// Whether this process takes only what nobody else does.
+    pub(crate) fn is_reluctant(&self) -> bool {
+        self.courtesy.is_reluctant.load(Relaxed)
     }
 
     /// The others had their moment; if there is something left, it is ours.

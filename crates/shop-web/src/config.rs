@@ -21,6 +21,10 @@ pub struct WebArgs {
     #[arg(long, env = "EDGE_PORT", default_value_t = 8081)]
     pub edge_port: u16,
 
+    /// The same for pages that came over TLS.
+    #[arg(long, env = "EDGE_TLS_PORT", default_value_t = 8444)]
+    pub edge_tls_port: u16,
+
     /// Where browsers find the edge, if it is not on the page's host; without a slash at the end.
     #[arg(long, env = "EDGE_BASE_URL", value_parser = parse_base_url)]
     pub edge_base_url: Option<String>,
@@ -43,6 +47,7 @@ pub struct WebState {
     pub instance: Arc<str>,
     pub(crate) internal_token_hash: [u8; 32],
     pub(crate) edge_port: u16,
+    pub(crate) edge_tls_port: u16,
     pub(crate) edge_base_url: Option<Arc<str>>,
 }
 
@@ -57,6 +62,7 @@ impl WebState {
             instance: instance.into(),
             internal_token_hash: Sha256::digest(args.internal_token_file.expose()).into(),
             edge_port: args.edge_port,
+            edge_tls_port: args.edge_tls_port,
             edge_base_url: args.edge_base_url.as_deref().map(Into::into),
         }
     }
@@ -65,7 +71,14 @@ impl WebState {
     pub(crate) fn edge_base(&self, scheme: &str, host: &str) -> String {
         match &self.edge_base_url {
             Some(url) => url.to_string(),
-            None => format!("{scheme}://{}:{}", without_port(host), self.edge_port),
+            None => {
+                let port = if scheme == "https" {
+                    self.edge_tls_port
+                } else {
+                    self.edge_port
+                };
+                format!("{scheme}://{}:{port}", without_port(host))
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::WebState;
 use crate::consistency::Consistency;
 use crate::context::{RequestContext, header_text};
+use crate::deadline;
 use crate::origin;
 use crate::page::{MadeByHandler, Page};
 use crate::problem::{self, Problem};
@@ -37,6 +38,7 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
     let started = Instant::now();
     let Frame { web, deadline } = frame;
     let (mut parts, body) = request.into_parts();
+    let deadline = deadline::of(&parts.headers).map_or(deadline, |left| left.min(deadline));
     let context = RequestContext::of(&web, &parts);
     let consistency = Consistency::of_request(&web, &context, &parts.headers);
     let session_cookie = SessionCookie::default();

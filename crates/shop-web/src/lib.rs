@@ -17,6 +17,7 @@ pub mod problem;
 
 mod config;
 mod context;
+mod deadline;
 mod frame;
 mod origin;
 mod session_cookie;

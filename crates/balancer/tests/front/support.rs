@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use balancer::routes::RouteTable;
-use balancer::{Balancer, Limits, Sockets};
+use balancer::{BackendLimits, Balancer, Limits, Sockets};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use shop_front::tls::{Tls, TlsSettings};
 use shop_net::listen::ListenSource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,50 +24,104 @@ use tokio::time::timeout;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A service's instance. Paths tell it what to do: `/slow/300` waits so many milliseconds, `/large/300` answers so many
-/// bytes, anything else is echoed.
+/// bytes, `/page/300` a page of so many, anything else is echoed.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
-    requests: Arc<AtomicU64>,
-    slow_requests: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     serving: JoinHandle<()>,
+}
+
+/// What a backend has seen.
+#[derive(Default)]
+struct Seen {
+    requests: AtomicU64,
+    slow_requests: AtomicU64,
+    in_flight: AtomicU64,
+    in_flight_peak: AtomicU64,
+}
+
+/// Counts a request for as long as it is at work.
+struct InFlight<'a>(&'a Seen);
+
+impl<'a> InFlight<'a> {
+    fn begin(seen: &'a Seen) -> Self {
+        let in_flight = seen.in_flight.fetch_add(1, Relaxed) + 1;
+        seen.in_flight_peak.fetch_max(in_flight, Relaxed);
+        Self(seen)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What is wrong with a backend.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    /// It breaks the connection of every request.
+    Breaks,
+    /// It answers with errors, two of three times.
+    Flaky,
+    /// It takes its time.
+    Slow(Duration),
 }
 
 impl Backend {
     pub(crate) async fn start(name: &'static str) -> Self {
-        Self::start_with(name, false).await
+        Self::start_with(name, Fault::None).await
     }
 
     /// Answers checks, and breaks every other request.
     pub(crate) async fn start_broken(name: &'static str) -> Self {
-        Self::start_with(name, true).await
+        Self::start_with(name, Fault::Breaks).await
     }
 
-    async fn start_with(name: &'static str, is_broken: bool) -> Self {
+    /// Answers checks, and errors to two of three requests.
+    pub(crate) async fn start_flaky(name: &'static str) -> Self {
+        Self::start_with(name, Fault::Flaky).await
+    }
+
+    /// Answers checks at once, and every other request after this time.
+    pub(crate) async fn start_slow(name: &'static str, after: Duration) -> Self {
+        Self::start_with(name, Fault::Slow(after)).await
+    }
+
+    /// One that comes back where it was.
+    pub(crate) async fn start_at(address: SocketAddr, name: &'static str) -> Self {
+        let listener = shop_net::listen::bind_tcp(address).expect("a socket");
+        Self::serve(TcpListener::from_std(listener).expect("a listener"), name, Fault::None)
+    }
+
+    async fn start_with(name: &'static str, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        Self::serve(listener, name, fault)
+    }
+
+    fn serve(listener: TcpListener, name: &'static str, fault: Fault) -> Self {
         let address = listener.local_addr().expect("an address");
-        let requests = Arc::new(AtomicU64::new(0));
-        let slow_requests = Arc::new(AtomicU64::new(0));
-        let counters = (requests.clone(), slow_requests.clone());
+        let seen = Arc::new(Seen::default());
+        let seen_there = seen.clone();
         let serving = tokio::spawn(async move {
             // Dropped with the task, and with it all connections: that is what a kill does.
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("accepted");
-                let counters = counters.clone();
+                let seen = seen_there.clone();
                 connections.spawn(async move {
-                    let service = service_fn(move |request| answer(name, is_broken, counters.clone(), request));
+                    let service = service_fn(move |request| {
+                        let seen = seen.clone();
+                        async move { answer(name, fault, &seen, request).await }
+                    });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });
             }
         });
-        Self {
-            address,
-            requests,
-            slow_requests,
-            serving,
-        }
+        Self { address, seen, serving }
     }
 
     pub(crate) async fn kill(self) {
@@ -75,11 +130,16 @@ impl Backend {
     }
 
     pub(crate) fn slow_requests(&self) -> u64 {
-        self.slow_requests.load(Relaxed)
+        self.seen.slow_requests.load(Relaxed)
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.requests.load(Relaxed)
+        self.seen.requests.load(Relaxed)
+    }
+
+    /// The most requests that it had at a time.
+    pub(crate) fn in_flight_peak(&self) -> u64 {
+        self.seen.in_flight_peak.load(Relaxed)
     }
 }
 
@@ -89,35 +149,45 @@ struct Dropped;
 
 async fn answer(
     name: &'static str,
-    is_broken: bool,
-    (requests, slow_requests): (Arc<AtomicU64>, Arc<AtomicU64>),
+    fault: Fault,
+    seen: &Seen,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
     let path = request.uri().path().to_owned();
     if path == "/readyz" {
         return Ok(Response::new(Full::default()));
     }
-    requests.fetch_add(1, Relaxed);
-    let seen: Vec<String> = request
+    let number = seen.requests.fetch_add(1, Relaxed);
+    let _in_flight = InFlight::begin(seen);
+    let headers: Vec<String> = request
         .headers()
         .iter()
         .map(|(header, value)| format!("{header}: {}", String::from_utf8_lossy(value.as_bytes())))
         .collect();
     let method = request.method().clone();
     let body = request.into_body().collect().await.map_err(|_| Dropped)?.to_bytes();
-    if is_broken {
-        return Err(Dropped);
+    match fault {
+        Fault::Breaks => return Err(Dropped),
+        Fault::Slow(after) => tokio::time::sleep(after).await,
+        Fault::None | Fault::Flaky => {}
     }
     if let Some(milliseconds) = path.split("/slow/").nth(1).and_then(|text| text.parse().ok()) {
-        slow_requests.fetch_add(1, Relaxed);
+        seen.slow_requests.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
     if let Some(bytes) = path.split("/large/").nth(1).and_then(|text| text.parse().ok()) {
         return Ok(Response::new(Full::from(vec![b'x'; bytes])));
     }
+    if let Some(bytes) = path.split("/page/").nth(1).and_then(|text| text.parse().ok()) {
+        let mut response = Response::new(Full::from(vec![b'x'; bytes]));
+        let headers = response.headers_mut();
+        headers.insert("content-type", "text/html; charset=utf-8".parse().expect("a type"));
+        headers.insert("etag", "\"v1\"".parse().expect("a tag"));
+        return Ok(response);
+    }
     let echo = format!(
         "{method} {path}\n{}\n\n{}",
-        seen.join("\n"),
+        headers.join("\n"),
         String::from_utf8_lossy(&body)
     );
     let mut response = Response::new(Full::from(echo));
@@ -127,7 +197,8 @@ async fn answer(
     response
         .headers_mut()
         .insert("server-timing", format!("{name};dur=1.0").parse().expect("a timing"));
-    if path.ends_with("/error") {
+    let is_flaking = matches!(fault, Fault::Flaky) && number % 3 > 0;
+    if path.ends_with("/error") || is_flaking {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
     Ok(response)
@@ -135,11 +206,18 @@ async fn answer(
 
 /// Routes in which `inventory` and `user` have these backends.
 pub(crate) fn routes(inventory: &[&Backend], user: &[&Backend]) -> String {
-    let addresses = |backends: &[&Backend]| {
-        let quoted: Vec<String> = backends
-            .iter()
-            .map(|backend| format!("\"{}\"", backend.address))
-            .collect();
+    let addresses = |backends: &[&Backend]| backends.iter().map(|backend| backend.address).collect::<Vec<_>>();
+    routes_of(&addresses(inventory), &addresses(user))
+}
+
+/// Routes in which `inventory` has one backend at this address.
+pub(crate) fn routes_to(inventory: SocketAddr) -> String {
+    routes_of(&[inventory], &[])
+}
+
+fn routes_of(inventory: &[SocketAddr], user: &[SocketAddr]) -> String {
+    let addresses = |addresses: &[SocketAddr]| {
+        let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
         quoted.join(", ")
     };
     format!(
@@ -186,7 +264,12 @@ pub(crate) fn limits() -> Limits {
         workers: 2,
         in_flight_max: 256,
         connections_max: 256,
+        tunnels_max: 2,
+        connections_per_address_max: 0,
+        connection_age_max: Duration::from_secs(3600),
+        trusted_proxies: Vec::new(),
         client_stall_max: Duration::from_secs(10),
+        backend: BackendLimits::default(),
         drain_notice: Duration::from_millis(300),
         drain_deadline: Duration::from_secs(5),
         access_log: false,
@@ -203,6 +286,7 @@ fn free_socket() -> (ListenSource, SocketAddr) {
 pub(crate) struct Front {
     pub(crate) balancer: Balancer,
     pub(crate) public: SocketAddr,
+    pub(crate) public_tls: Option<SocketAddr>,
     pub(crate) origin: SocketAddr,
     pub(crate) private: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -215,8 +299,29 @@ impl Front {
         Self::start_on(public, public_address, "balancer-1", routes, limits, backends_up).await
     }
 
+    /// The same with one backend and a socket for TLS.
+    pub(crate) async fn start_with_tls(routes: &str, limits: Limits, settings: &TlsSettings) -> Self {
+        let (public, public_address) = free_socket();
+        let tls = settings.load().expect("a certificate").expect("TLS is wanted");
+        let source = settings.listen().expect("a socket").expect("TLS is wanted");
+        let public_tls = Some((source, tls));
+        Self::start_all(public, public_tls, public_address, "balancer-1", routes, limits, 1).await
+    }
+
     pub(crate) async fn start_on(
         public: ListenSource,
+        public_address: SocketAddr,
+        name: &str,
+        routes: &str,
+        limits: Limits,
+        backends_up: usize,
+    ) -> Self {
+        Self::start_all(public, None, public_address, name, routes, limits, backends_up).await
+    }
+
+    async fn start_all(
+        public: ListenSource,
+        public_tls: Option<(ListenSource, Tls)>,
         public_address: SocketAddr,
         name: &str,
         routes: &str,
@@ -227,17 +332,24 @@ impl Front {
         let (origin, origin_address) = free_socket();
         let (private, private_address) = free_socket();
         let (admin, admin_address) = free_socket();
+        let tls_address = public_tls.as_ref().and_then(|(source, _)| source.local_addr());
         let sockets = Sockets {
             public,
+            public_tls,
             origin,
             private,
             admin,
         };
         let balancer = Balancer::start(name.to_owned(), table, sockets, limits).expect("started");
         wait_until_up(admin_address, backends_up).await;
+        if backends_up > 0 {
+            let is_ready = || async move { status(&get(admin_address, "/readyz").await) == 200 };
+            eventually("ready", is_ready).await;
+        }
         Self {
             balancer,
             public: public_address,
+            public_tls: tls_address,
             origin: origin_address,
             private: private_address,
             admin: admin_address,

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser as _;
-use edge::access_log::AccessLog;
 use edge::admin::{self, AdminState};
 use edge::config::Config;
 use edge::handler::App;
-use edge::server::{self, Limits};
+use edge::server;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use shop_front::access_log::AccessLog;
+use shop_front::{Entrance, Front};
 use shop_net::listen::ListenSource;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -191,7 +192,8 @@ pub(crate) struct Edge {
     pub(crate) app: Arc<App>,
     client: HyperClient<HttpConnector, Empty<Bytes>>,
     shutdown: CancellationToken,
-    served: Option<tokio::task::JoinHandle<()>>,
+    front: Arc<Front>,
+    served: Option<std::thread::JoinHandle<()>>,
     _stop: DropGuard,
 }
 
@@ -206,26 +208,33 @@ impl Edge {
         all.extend(["--origin-body-pause-ms", "1000"]);
         all.extend(arguments);
         let config = Config::try_parse_from(all).unwrap();
-        let app = edge::build(&config, "edge-1".to_owned(), AccessLog::none())
-            .await
-            .unwrap();
+        let app = edge::build(&config, "edge-1".to_owned()).await.unwrap();
         let source = ListenSource::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = source.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let limits = Limits::new(config.connections_max, Duration::from_secs(1), Duration::from_secs(5));
-        let served = tokio::spawn(server::serve(
+        let front = server::front(config.connections_max);
+        let entrance = Entrance {
             source,
+            tls: None,
+            is_public: true,
+        };
+        let served = server::start_thread(
+            0,
+            vec![entrance],
             Arc::clone(&app),
-            limits.clone(),
+            Arc::clone(&front),
+            AccessLog::none().buffer(),
             shutdown.clone(),
-        ));
+        )
+        .unwrap();
         let ready = Arc::new(AtomicBool::new(true));
         ready.store(true, Ordering::Relaxed);
         let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = admin_listener.local_addr().unwrap();
         let router = admin::router(AdminState {
             app: Arc::clone(&app),
-            limits,
+            front: Arc::clone(&front),
+            lost_batches: Arc::default(),
             ready,
         });
         let serving_admin = async move { axum::serve(admin_listener, router).await };
@@ -235,6 +244,7 @@ impl Edge {
             admin,
             app,
             client: HyperClient::builder(TokioExecutor::new()).build_http(),
+            front,
             served: Some(served),
             _stop: shutdown.clone().drop_guard(),
             shutdown,
@@ -243,9 +253,10 @@ impl Edge {
 
     /// Shuts down as on SIGTERM, and waits until everything is let go of.
     pub(crate) async fn stop(mut self) {
+        self.front.drain(Duration::from_secs(1), DEADLINE).await;
         self.shutdown.cancel();
         if let Some(served) = self.served.take() {
-            tokio::time::timeout(DEADLINE, served).await.unwrap().unwrap();
+            tokio::task::spawn_blocking(|| served.join()).await.unwrap().unwrap();
         }
     }
 

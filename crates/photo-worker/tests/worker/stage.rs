@@ -60,6 +60,7 @@ impl Stage {
             position_key_file: SecretFile::from_value("a-position-key-of-the-tests"),
             internal_token_file: SecretFile::from_value(TOKEN),
             edge_port: 8081,
+            edge_tls_port: 8444,
             edge_base_url: None,
             instance: Some("inventory-1".to_owned()),
         };

@@ -380,6 +380,7 @@ fn web_args(instance: &str) -> WebArgs {
         position_key_file: SecretFile::from_value("a-position-key-of-the-tests"),
         internal_token_file: SecretFile::from_value(TOKEN),
         edge_port: 8081,
+        edge_tls_port: 8444,
         edge_base_url: None,
         instance: Some(instance.to_owned()),
     }

@@ -1,0 +1,237 @@
+//! Who asked by way of whom, as services are told: in `Forwarded` (RFC 7239) and in the older `X-Forwarded-*`, which
+//! always agree.
+
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::Side;
+use crate::text::push_address;
+
+/// `X-Forwarded-For`
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// More hops than this are not passed on.
+const HOPS_MAX: usize = 16;
+
+/// The step from a client to this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    pub(crate) side: Side,
+    pub(crate) peer: IpAddr,
+    pub(crate) is_tls: bool,
+    /// The peer is one of the trusted proxies.
+    pub(crate) is_trusted: bool,
+}
+
+impl Hop {
+    /// Whether what it says about those before it counts.
+    fn is_believed(self) -> bool {
+        self.side != Side::Public || self.is_trusted
+    }
+
+    fn scheme(self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+}
+
+/// Adds a hop to what is believed of the earlier ones.
+pub(crate) fn add(headers: &mut HeaderMap, hop: Hop) {
+    if !hop.is_believed() {
+        for name in [
+            FORWARDED,
+            FORWARDED_FOR,
+            FORWARDED_PROTO,
+            FORWARDED_HOST,
+            FORWARDED_PORT,
+            REAL_IP,
+        ] {
+            headers.remove(name);
+        }
+    }
+    let mut addresses = String::with_capacity(48);
+    let mut forwarded = String::with_capacity(96);
+    for earlier in hops(headers) {
+        addresses.push_str(&earlier);
+        addresses.push_str(", ");
+        push_node(&mut forwarded, &earlier);
+        forwarded.push_str(", ");
+    }
+    let mut peer = String::with_capacity(48);
+    push_address(&mut peer, hop.peer.to_canonical());
+    addresses.push_str(&peer);
+    push_node(&mut forwarded, &peer);
+    forwarded.push_str(";proto=");
+    forwarded.push_str(hop.scheme());
+    let host = headers.get(HOST).cloned();
+    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
+        forwarded.push_str(";host=\"");
+        forwarded.push_str(host);
+        forwarded.push('"');
+    }
+    insert(headers, FORWARDED_FOR, addresses);
+    insert(headers, FORWARDED, forwarded);
+    headers
+        .entry(FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static(hop.scheme()));
+    if let Some(host) = host {
+        headers.entry(FORWARDED_HOST).or_insert(host);
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// An IPv6 address in quotes and brackets; a name only if it is marked as one that hides an address.
+fn push_node(forwarded: &mut String, node: &str) {
+    forwarded.push_str("for=");
+    if node.contains(':') {
+        forwarded.push_str("\"[");
+        forwarded.push_str(node);
+        forwarded.push_str("]\"");
+    } else if node.starts_with('_') || node.parse::<IpAddr>().is_ok() {
+        forwarded.push_str(node);
+    } else {
+        forwarded.push_str("unknown");
+    }
+}
+
+/// The addresses that earlier proxies have noted, first the farthest: of `X-Forwarded-For`, or if there is none of
+/// `Forwarded`.
+pub(crate) fn hops(headers: &HeaderMap) -> Vec<String> {
+    let noted = lines(headers, FORWARDED_FOR).flat_map(|line| line.split(','));
+    let mut hops: Vec<String> = noted.filter_map(|hop| bare_address(hop.trim())).collect();
+    if hops.is_empty() {
+        let elements = lines(headers, FORWARDED).flat_map(|line| line.split(','));
+        hops = elements.filter_map(for_of).collect();
+    }
+    let surplus = hops.len().saturating_sub(HOPS_MAX);
+    hops.split_off(surplus)
+}
+
+fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+}
+
+/// The `for` of one element of `Forwarded` (RFC 7239). Quoted commas don't occur in addresses, and an element that is
+/// broken by one is nobody's address.
+fn for_of(element: &str) -> Option<String> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let is_for = name.trim().eq_ignore_ascii_case("for");
+        is_for.then(|| bare_address(value.trim().trim_matches('"'))).flatten()
+    })
+}
+
+/// Without port and brackets. What is no address stays as it is, if it is harmless.
+fn bare_address(node: &str) -> Option<String> {
+    if let Ok(address) = node.parse::<IpAddr>() {
+        return Some(address.to_string());
+    }
+    if let Ok(address) = node.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().to_string());
+    }
+    let inner = node.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(Ok(address)) = inner.map(str::parse::<IpAddr>) {
+        return Some(address.to_string());
+    }
+    let is_harmless = !node.is_empty()
+        && node
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    is_harmless.then(|| node.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(side: Side) -> Hop {
+        Hop {
+            side,
+            peer: [192, 0, 2, 7].into(),
+            is_tls: false,
+            is_trusted: false,
+        }
+    }
+
+    fn forwarded(hop: Hop, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        add(&mut headers, hop);
+        headers
+    }
+
+    #[test]
+    fn outsiders_can_not_speak_as_insiders() {
+        let claimed = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-real-ip", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("host", "shop.example"),
+        ];
+        let headers = forwarded(hop(Side::Public), &claimed);
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "shop.example");
+        assert_eq!(headers["forwarded"], "for=192.0.2.7;proto=http;host=\"shop.example\"");
+        assert!(!headers.contains_key("x-real-ip"));
+
+        let headers = forwarded(hop(Side::Origin), &claimed);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "evil.example");
+        assert_eq!(
+            headers["forwarded"],
+            "for=10.0.0.1, for=192.0.2.7;proto=http;host=\"shop.example\""
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_and_the_chain_goes_on_in_both_spellings() {
+        let trusted = Hop {
+            is_trusted: true,
+            is_tls: true,
+            ..hop(Side::Public)
+        };
+        let chain = "for=\"[2001:db8::1]:99\";proto=http, for=_secret, for=odd, For=10.0.0.2:80";
+        let headers = forwarded(trusted, &[("forwarded", chain)]);
+        assert_eq!(
+            headers["x-forwarded-for"],
+            "2001:db8::1, _secret, odd, 10.0.0.2, 192.0.2.7"
+        );
+        assert_eq!(
+            headers["forwarded"],
+            "for=\"[2001:db8::1]\", for=_secret, for=unknown, for=10.0.0.2, for=192.0.2.7;proto=https"
+        );
+        assert_eq!(headers["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn endless_chains_are_cut_at_the_far_end() {
+        let mut headers = HeaderMap::new();
+        let chain = (0..100)
+            .map(|hop| format!("10.0.0.{hop}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        headers.insert("x-forwarded-for", chain.parse().expect("a value"));
+        let hops = hops(&headers);
+        assert_eq!(hops.len(), HOPS_MAX);
+        assert_eq!(hops.last().map(String::as_str), Some("10.0.0.99"));
+    }
+}
