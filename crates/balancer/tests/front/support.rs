@@ -197,7 +197,7 @@ async fn answer(
     response
         .headers_mut()
         .insert("server-timing", format!("{name};dur=1.0").parse().expect("a timing"));
-    let is_flaking = matches!(fault, Fault::Flaky) && number % 3 > 0;
+    let is_flaking = matches!(fault, Fault::Flaky) && !number.is_multiple_of(3);
     if path.ends_with("/error") || is_flaking {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
