@@ -192,7 +192,7 @@ pub(crate) struct Edge {
     pub(crate) app: Arc<App>,
     client: HyperClient<HttpConnector, Empty<Bytes>>,
     shutdown: CancellationToken,
-    front: Arc<Front>,
+    pub(crate) front: Arc<Front>,
     served: Option<std::thread::JoinHandle<()>>,
     _stop: DropGuard,
 }
