@@ -5,10 +5,19 @@ use crate::support::{get, raw, status};
 
 /// What a client gets whose request, one that must not be sent twice, is answered with these bytes.
 async fn answered(bytes: Vec<u8>, then: Then) -> String {
+    posted("/p", bytes, then).await
+}
+
+/// The same where the route's deadline is so short that a test can wait for it.
+async fn answered_in_vain(bytes: Vec<u8>, then: Then) -> String {
+    posted("/hasty/p", bytes, then).await
+}
+
+async fn posted(path: &str, bytes: Vec<u8>, then: Then) -> String {
     let recorder = Recorder::answering(move |_| (bytes.clone(), then.clone())).await;
     let front = recorder.front().await;
-    let post = "POST /hasty/p HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    raw(front.public, post).await
+    let post = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    raw(front.public, &post).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,9 +122,9 @@ async fn floods_from_a_backend_end_at_a_limit() {
         assert_eq!(status(&answer), 502, "{answer}");
     }
     let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
-    let answer = answered(interim.clone(), Then::Repeat(interim)).await;
+    let answer = answered_in_vain(interim.clone(), Then::Repeat(interim)).await;
     assert_eq!(status(&answer), 504, "{answer}");
-    let answer = answered(b"HTTP/1.1 200 OK\r\nX".to_vec(), Then::Hang).await;
+    let answer = answered_in_vain(b"HTTP/1.1 200 OK\r\nX".to_vec(), Then::Hang).await;
     assert_eq!(status(&answer), 504, "{answer}");
 }
 

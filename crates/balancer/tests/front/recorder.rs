@@ -200,9 +200,9 @@ fn parse_head(head: &[u8]) -> Result<Arrived, &'static str> {
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let mut lines = text.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
-    let (method, target) = match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(method), Some(target), Some("HTTP/1.1"), None) => (method, target),
-        _ => return Err("no request line"),
+    let (Some(method), Some(target), Some("HTTP/1.1"), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err("no request line");
     };
     if !is_token(method) || !target.starts_with('/') || target.contains(|c: char| c.is_control()) {
         return Err("a strange request line");
