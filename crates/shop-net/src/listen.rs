@@ -309,39 +309,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_reluctant_leaves_to_others_what_they_take() {
-        let (willing, reluctant) = two_sources();
-        reluctant.set_reluctant(true);
-        let address = willing.local_addr().expect("an address");
-        let mut reluctant = reluctant.listeners();
-        let shirking = tokio::spawn(async move { reluctant.accept().await });
-        let mut willing = willing.listeners();
-        for _ in 0..300 {
-            let _client = TcpStream::connect(address).await.expect("connected");
-            accept_in_time(&mut willing).await;
-        }
-        assert!(!shirking.is_finished());
-        drop(willing);
-        let _client = TcpStream::connect(address).await.expect("connected");
-        tokio::time::timeout(Duration::from_secs(5), shirking)
-            .await
-            .expect("taken when nobody else is there")
-            .expect("ran");
-    }
-
-    /// As two processes have them, on one socket.
-    fn two_sources() -> (ListenSource, ListenSource) {
-        let listener = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a socket");
-        let copy = listener.try_clone().expect("a copy");
-        let source = |listener| {
-            let gone = CancellationToken::new();
-            let generation = Arc::new(Generation { listener, gone });
-            ListenSource::from_gateway(watch::channel(Some(generation)).1)
-        };
-        (source(listener), source(copy))
-    }
-
-    #[tokio::test]
     async fn dropping_the_source_and_its_listeners_closes_the_socket() {
         let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
         let address = source.local_addr().expect("an address");
