@@ -7,14 +7,13 @@ use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::Side;
+use crate::headers::{insert, remove_all};
 use crate::text::push_address;
 
 /// `X-Forwarded-For`
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// More hops than this are not passed on.
 const HOPS_MAX: usize = 16;
@@ -43,16 +42,7 @@ impl Hop {
 /// Adds a hop to what is believed of the earlier ones.
 pub(crate) fn add(headers: &mut HeaderMap, hop: Hop) {
     if !hop.is_believed() {
-        for name in [
-            FORWARDED,
-            FORWARDED_FOR,
-            FORWARDED_PROTO,
-            FORWARDED_HOST,
-            FORWARDED_PORT,
-            REAL_IP,
-        ] {
-            headers.remove(name);
-        }
+        remove_all(headers, is_forwarding);
     }
     let mut addresses = String::with_capacity(48);
     let mut forwarded = String::with_capacity(96);
@@ -84,10 +74,12 @@ pub(crate) fn add(headers: &mut HeaderMap, hop: Hop) {
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
+/// What says where a request came from.
+fn is_forwarding(name: &str) -> bool {
+    matches!(
+        name,
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-real-ip"
+    )
 }
 
 /// An IPv6 address in quotes and brackets; a name only if it is marked as one that hides an address.

@@ -38,7 +38,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// One look at the few headers that are there is cheaper than a search for each that could be.
-fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+pub(crate) fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     while let Some(name) = headers.keys().find(|name| is_unwanted(name.as_str())).cloned() {
         headers.remove(name);
     }
@@ -106,8 +106,8 @@ pub(crate) fn forward_request(headers: &mut HeaderMap, side: Side, identity: &Id
     }
     join_cookies(headers);
     headers.append(VIA, via.clone());
-    insert(headers, REQUEST_ID, &identity.request_id);
-    insert(headers, TRACEPARENT, &identity.traceparent);
+    insert(headers, REQUEST_ID, identity.request_id.as_str());
+    insert(headers, TRACEPARENT, identity.traceparent.as_str());
 }
 
 /// A backend that was tried in vain, for `Server-Timing`.
@@ -164,8 +164,9 @@ pub(crate) fn sign_response(
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// A value that no header may have is left out.
+pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    if let Ok(value) = value.try_into() {
         headers.insert(name, value);
     }
 }
@@ -178,7 +179,7 @@ fn prepend(headers: &mut HeaderMap, name: HeaderName, mut value: String) {
             value.push_str(later);
         }
     }
-    insert(headers, name, &value);
+    insert(headers, name, value);
 }
 
 #[cfg(test)]

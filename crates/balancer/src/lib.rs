@@ -237,11 +237,8 @@ impl Balancer {
         let mut tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(isolation::follow(shared.clone()))),
             AbortOnDropHandle::new(tokio::spawn(adjust_limits(shared.clone()))),
+            AbortOnDropHandle::new(tokio::spawn(admin::serve(shared.clone(), sockets.admin))),
         ];
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(admin::serve(
-            shared.clone(),
-            sockets.admin,
-        ))));
         let mut entrances: Vec<(Side, Entrance)> = [
             (Side::Public, sockets.public),
             (Side::Origin, sockets.origin),
