@@ -20,9 +20,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         if shared.is_isolated.swap(is_isolated, Relaxed) == is_isolated {
             continue;
         }
-        if let Some(source) = &shared.handed_over {
-            source.set_reluctant(is_isolated);
-        }
+        shared.set_reluctant(is_isolated);
         if is_isolated {
             warn!("No backend of any service can be reached, leaving new customers to others");
         } else {

@@ -118,8 +118,8 @@ pub(crate) struct Shared {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Whether no backend of any service can be reached.
     is_isolated: AtomicBool,
-    /// The gateway's socket. One of this process's own isn't kept here: it shall close when nobody accepts any more.
-    handed_over: Option<ListenSource>,
+    /// The gateway's sockets. One of this process's own isn't kept here: it shall close when nobody accepts any more.
+    handed_over: Vec<ListenSource>,
     /// From here on nothing.
     pub(crate) stop: CancellationToken,
 }
@@ -133,9 +133,16 @@ impl Shared {
         self.is_isolated.load(Relaxed)
     }
 
-    /// It can serve: the routes are there, the public socket, and somebody behind it.
+    /// It can serve: the routes are there, the public sockets, and somebody behind them.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.is_draining() && !self.is_isolated() && self.handed_over.as_ref().is_none_or(ListenSource::is_open)
+        !self.is_draining() && !self.is_isolated() && self.handed_over.iter().all(ListenSource::is_open)
+    }
+
+    /// A process that can do little for customers leaves them to others, where there are others.
+    pub(crate) fn set_reluctant(&self, is_reluctant: bool) {
+        for source in &self.handed_over {
+            source.set_reluctant(is_reluctant);
+        }
     }
 }
 
@@ -226,12 +233,10 @@ impl Balancer {
             connection_age_max: limits.connection_age_max,
             trusted_proxies: limits.trusted_proxies.clone(),
             is_isolated: AtomicBool::new(true),
-            handed_over: sockets.public.is_handed_over().then(|| sockets.public.clone()),
+            handed_over: handed_over(&sockets),
             stop: CancellationToken::new(),
         });
-        if let Some(source) = &shared.handed_over {
-            source.set_reluctant(true);
-        }
+        shared.set_reluctant(true);
         let mut followers = Followers::default();
         followers.begin(&shared.live.load());
         let mut tasks = vec![
@@ -301,6 +306,12 @@ async fn adjust_limits(shared: Arc<Shared>) {
             service.limit.adjust(shared.admission.service_max());
         }
     }
+}
+
+fn handed_over(sockets: &Sockets) -> Vec<ListenSource> {
+    let tls = sockets.public_tls.as_ref().map(|(source, _)| source);
+    let public = [Some(&sockets.public), tls].into_iter().flatten();
+    public.filter(|source| source.is_handed_over()).cloned().collect()
 }
 
 fn entrance(side: Side, source: ListenSource, tls: Option<Tls>) -> Entrance {
