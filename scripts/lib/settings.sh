@@ -30,6 +30,16 @@ load_settings() {
   # Two stacks on one machine differ in these as well, and 8080 and 8081 go with 8443 and 8444.
   : "${SHOP_TLS_PORT:=$((SHOP_PORT + 363))}" "${EDGE_TLS_PORT:=$((EDGE_PORT + 363))}"
   export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT
+  if [ -n "${ROUTES_FOLDER:-}" ]; then
+    ROUTES_FOLDER=$(realpath "$ROUTES_FOLDER")
+    export ROUTES_FOLDER ROUTES_FILE=/etc/zillion/routes/routes.toml
+  fi
+}
+
+# The balancers would not start without it.
+require_routes() {
+  if [ -z "${ROUTES_FOLDER:-}" ] || [ -r "$ROUTES_FOLDER/routes.toml" ]; then return 0; fi
+  fail "there is no routes.toml in ROUTES_FOLDER=$ROUTES_FOLDER" "Begin with a copy of crates/balancer/routes.toml, or take ROUTES_FOLDER and ROUTES_FILE out of .env."
 }
 
 project_has_bounded_disks() {
@@ -45,8 +55,9 @@ require_same_disks() {
 save_settings() {
   [ "$COMPOSE_PROJECT_NAME" = "$default_project" ] || return 0
   local name
-  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA; do
-    echo "$name=${!name:-}"
+  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA ROUTES_FOLDER ROUTES_FILE; do
+    # An empty ROUTES_FILE would be one that can't be read.
+    if [ -n "${!name:-}" ]; then echo "$name=${!name}"; fi
   done >.env
 }
 
