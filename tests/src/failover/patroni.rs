@@ -141,6 +141,12 @@ impl Tier {
         self.patronictl(primary, &command).await.map(drop)
     }
 
+    /// A setting of Postgres, as it is on `node`.
+    pub async fn parameter(&self, node: Node, name: &str) -> Result<String> {
+        let show = format!("select current_setting('{name}')");
+        self.psql(node, "postgres", &show).await
+    }
+
     /// Changes a setting of Postgres on all members, and waits until they have it.
     pub async fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
         let setting = format!("{name}={value}");
@@ -148,16 +154,12 @@ impl Tier {
         self.patronictl(primary, &["edit-config", "--force", "--quiet", "--pg", &setting])
             .await?;
         for node in POSTGRES {
-            let show = format!("select current_setting('{name}')");
             poll_until(
                 "the setting has arrived",
                 Duration::from_secs(30),
                 Duration::from_millis(100),
                 || async {
-                    let seen = self
-                        .psql(node, "postgres", &show)
-                        .await
-                        .map_err(|error| error.to_string())?;
+                    let seen = self.parameter(node, name).await.map_err(|error| error.to_string())?;
                     if seen == value {
                         Ok(())
                     } else {

@@ -28,6 +28,13 @@ impl Tier {
         Ok(in_memory && size_mib <= DISK_MIB_MAX)
     }
 
+    /// How much of the disk of `node` is in use, in words.
+    pub async fn disk_in_use(&self, node: Node) -> String {
+        let seen = self.as_postgres(node, &["df", "--output=pcent", DATA]).await;
+        let seen = seen.as_deref().ok().and_then(|lines| lines.lines().last());
+        format!("{node} {}", seen.unwrap_or("unknown").trim())
+    }
+
     /// Takes all the room that is left on the disk of `node`.
     pub async fn fill_disk(&self, node: Node) -> Result<()> {
         ensure!(

@@ -315,7 +315,8 @@ impl Tier {
         let Err(error) = self.heal().await else {
             return Ok(());
         };
-        println!("{error:#}: copying the data anew");
+        let disks = join_all(POSTGRES.map(|node| self.disk_in_use(node))).await.join(", ");
+        println!("{error:#}; disks in use: {disks}: copying the data anew");
         for member in self.members().await? {
             if member.role != "leader" && member.state != "streaming" {
                 self.copy_anew(&member.name).await?;

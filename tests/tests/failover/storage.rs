@@ -1,18 +1,18 @@
 //! Room that runs out.
 
 use anyhow::Result;
+use futures::future::try_join_all;
 use system_tests::failover::{Node, Scene, Tier};
 
-/// As they are in `deploy/postgres/configure`, and small enough to be outgrown in a moment, on disks that hold little
-/// more than one of the usual ones.
-const SIZES: [(&str, &str, &str); 3] = [
-    ("max_wal_size", "1GB", "64MB"),
-    ("max_slot_wal_keep_size", "1GB", "48MB"),
-    ("wal_keep_size", "256MB", "16MB"),
+/// Small enough to be outgrown in a moment, on disks that hold little more than one of the usual ones.
+const SIZES: [(&str, &str); 3] = [
+    ("max_wal_size", "64MB"),
+    ("max_slot_wal_keep_size", "48MB"),
+    ("wal_keep_size", "16MB"),
 ];
 
 async fn outgrow(scene: &Scene, primary: Node, replica: Node) -> Result<()> {
-    for (name, _, small) in SIZES {
+    for (name, small) in SIZES {
         scene.tier.set_parameter(name, small).await?;
     }
     scene.tier.kill(replica).await?;
@@ -24,9 +24,9 @@ async fn outgrow(scene: &Scene, primary: Node, replica: Node) -> Result<()> {
     scene.wait_for_replica(replica).await.map(drop)
 }
 
-async fn put_back(tier: &Tier) -> Result<()> {
+async fn put_back(tier: &Tier, usual: &[String]) -> Result<()> {
     tier.heal().await?;
-    for (name, usual, _) in SIZES {
+    for ((name, _), usual) in SIZES.iter().zip(usual) {
         tier.set_parameter(name, usual).await?;
     }
     Ok(())
@@ -38,9 +38,10 @@ async fn a_replica_whose_slot_outgrew_its_bound_comes_back_by_itself() -> Result
     let mut scene = Scene::begin().await?;
     let primary = scene.primary().await?;
     let [replica, _] = scene.tier.others(primary);
+    let usual = try_join_all(SIZES.map(|(name, _)| scene.tier.parameter(primary, name))).await?;
     scene.fault_begins();
     let outcome = outgrow(&scene, primary, replica).await;
-    let restored = put_back(&scene.tier).await;
+    let restored = put_back(&scene.tier, &usual).await;
     outcome?;
     restored?;
     scene.end().await.map(drop)
