@@ -101,6 +101,7 @@ pub(crate) fn render(shared: &Shared) -> String {
         ),
         ("balancer_tunnels", "gauge", u64::from(shared.front.tunnels())),
         ("balancer_connections", "gauge", u64::from(shared.front.open())),
+        ("balancer_connections_parked", "gauge", u64::from(shared.front.parked())),
         ("balancer_in_flight", "gauge", u64::from(shared.admission.in_flight())),
     ];
     for (name, kind, value) in single {

@@ -14,6 +14,7 @@ use shop_net::listen::{Accepted, ListenSource, Listeners};
 use tokio::time::timeout;
 
 use crate::connection::{self, Treatment};
+use crate::parking::Lot;
 use crate::tls::Tls;
 use crate::{Client, Front, OpenConnection};
 
@@ -53,6 +54,8 @@ where
     let until = if others_accept { &front.drain } else { &front.close }.clone();
     let mut listeners = source.listeners();
     drop(source);
+    let lot = Lot::new(front.clone());
+    tokio::task::spawn_local(lot.clone().attend());
     let welcome = |accepted: Accepted| {
         let Some(place) = front.addresses.enter(accepted.peer.ip(), is_public) else {
             front.refused.fetch_add(1, Relaxed);
@@ -64,6 +67,7 @@ where
             accepted,
             treatment.clone(),
             make_service.clone(),
+            lot.clone(),
         ));
     };
     loop {

@@ -1,7 +1,7 @@
 //! One client's connection, from its first byte to its last.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -9,26 +9,21 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use shop_net::listen::Accepted;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::http2;
+use crate::parking::{Lot, Parked, Woken};
 use crate::stream::{HEAD_DEADLINE, Transport, WatchedStream};
 use crate::tls::{self, Tls};
-use crate::{Client, Front, OpenConnection};
+use crate::{Client, Front, OpenConnection, http1, http2};
 
 /// What the kernel takes from us beyond what is on its way to the client. It may take megabytes else, and a client on
 /// a slow line would seem to take nothing for as long as they last.
 const UNSENT_BYTES_MAX: u32 = 64 * 1024;
-
-/// Lines of a head that hyper takes if it isn't told otherwise.
-const HEADERS_OF_HYPER: usize = 100;
 
 /// How HTTP/2 begins by prior knowledge, and nothing else.
 const PREFACE_START: &[u8] = b"PRI ";
@@ -52,7 +47,45 @@ enum Protocol {
 }
 
 /// Serves a connection until it ends, whatever the reason.
-pub(crate) async fn serve<M, S, B>(open: OpenConnection, accepted: Accepted, treatment: Treatment, make_service: M)
+///
+/// The task of a parked connection is as large as what this keeps: what is needed only until then is in boxes.
+pub(crate) fn serve<M, S, B>(
+    open: OpenConnection,
+    accepted: Accepted,
+    treatment: Treatment,
+    make_service: M,
+    lot: Rc<Lot>,
+) -> impl Future<Output = ()>
+where
+    M: Fn(Client) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let beginning = Box::pin(begin(open, accepted, treatment, make_service, lot));
+    async move {
+        let mut idle = beginning.await;
+        while let Some(parked) = &idle {
+            let woken = parked.wait().await;
+            let Some(parked) = idle.take() else { return };
+            match woken {
+                Woken::ByClient => idle = Box::pin(parked.resume()).await,
+                Woken::ByClosing => Box::pin(parked.close()).await,
+                Woken::ByEnd => {}
+            }
+        }
+    }
+}
+
+/// Serves a connection until it ends or can be parked.
+async fn begin<M, S, B>(
+    open: OpenConnection,
+    accepted: Accepted,
+    treatment: Treatment,
+    make_service: M,
+    lot: Rc<Lot>,
+) -> Option<Parked<S>>
 where
     M: Fn(Client) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
@@ -74,12 +107,12 @@ where
         // Larger than all else that a connection keeps, and of no use once it is over.
         Some(tls) => Box::pin(begin_tls(front, tls, stream, &gone)).await,
     };
-    let Some((transport, protocol)) = begun else { return };
-    let (mut stream, is_ambiguous) = WatchedStream::new(transport, front.limits.stall_max);
+    let (transport, protocol) = begun?;
+    let mut stream = WatchedStream::new(transport, front.limits.stall_max);
     let service = make_service(Client {
         peer,
         is_tls,
-        is_ambiguous,
+        seen: stream.seen(),
         front: front.clone(),
         place: open.place.clone(),
         gone: gone.clone(),
@@ -89,11 +122,19 @@ where
             if treatment.is_public {
                 stream.expect_request();
             }
-            serve_http1(front, stream, service, &gone).await;
+            let rest = http1::serve(front, stream, &service, Instant::now(), &gone).await?;
+            Some(Parked {
+                rest,
+                service,
+                open,
+                gone,
+                lot,
+            })
         }
         Protocol::Http2 => {
             stream.stop_scanning();
             Box::pin(http2::serve(front, stream, service, first_wait, &gone)).await;
+            None
         }
     }
 }
@@ -159,39 +200,6 @@ async fn begin_tls(
 async fn closing(front: &Front) {
     front.close.cancelled().await;
     tokio::time::sleep(LAST_WAIT).await;
-}
-
-async fn serve_http1<S, B>(front: &Front, stream: WatchedStream, service: S, gone: &CancellationToken)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body + 'static,
-    B::Error: std::error::Error + Send + Sync,
-{
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(front.limits.idle_max)
-        .max_header_size(front.limits.head_bytes_max)
-        .max_buf_size(2 * front.limits.head_bytes_max);
-    // For its own limit hyper has room on the stack.
-    if front.limits.headers_max != HEADERS_OF_HYPER {
-        builder.max_headers(front.limits.headers_max);
-    }
-    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        // Whether the client is gone, sent nonsense or is done: nobody is left to be told.
-        _ = connection.as_mut() => return,
-        // The network that the connection came through is gone; nobody will ever reset it.
-        () = gone.cancelled() => return,
-        () = front.close.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        _ = connection => {}
-        () = gone.cancelled() => {}
-    }
 }
 
 /// The kernel gives up on a client that acknowledges nothing, also while nothing here is waiting for it, and tells of

@@ -50,6 +50,11 @@ impl FramingScan {
         self.state == State::Head && (self.seen_request_line || !self.partial.is_empty())
     }
 
+    /// Whether all requests so far have ended, bodies included, and nothing of another has come but empty lines.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.state == State::Head && !self.is_within_head()
+    }
+
     /// Nothing more is looked at.
     pub(crate) fn stop(&mut self) {
         self.state = State::Unwatched;
@@ -217,5 +222,24 @@ mod tests {
         assert!(scan.is_within_head());
         scan.feed(b"\r\n");
         assert!(!scan.is_within_head());
+    }
+
+    #[test]
+    fn between_requests_is_only_where_nothing_is_owed() {
+        let mut scan = FramingScan::new();
+        let mut after = |bytes: &[u8]| {
+            scan.feed(bytes);
+            scan.is_between_requests()
+        };
+        assert!(after(b""));
+        assert!(after(b"\r\n"));
+        assert!(!after(b"\r"));
+        assert!(after(b"\n"));
+        assert!(!after(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n"));
+        assert!(!after(b"\r\n"));
+        assert!(!after(b"ab"));
+        assert!(after(b"c"));
+        assert!(!after(b"cG"));
+        assert!(!after(b"ET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
     }
 }

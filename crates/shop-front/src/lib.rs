@@ -1,16 +1,18 @@
 //! What the processes share that customers connect to: the balancer and the edge.
 //!
 //! [`accept_forever`] takes connections from a listening socket and serves each on the thread that took it: a
-//! `WatchedStream` watches its bytes and its time, and hyper speaks HTTP/1.1 or HTTP/2 over it, in the clear or by [`tls`]. [`Front`] is what the threads
-//! have in common: how many connections are open, and whether the process drains. [`access_log`] writes a line for each
-//! request.
+//! `WatchedStream` watches its bytes and its time, and hyper speaks HTTP/1.1 or HTTP/2 over it, in the clear or by [`tls`].
+//! Between two requests nothing is kept of a connection but its socket (`parking`). [`Front`] is what the threads have in
+//! common: how many connections are open, and whether the process drains. [`access_log`] writes a line for each request.
 
 mod accept;
 pub mod access_log;
 mod addresses;
 mod connection;
 mod framing;
+mod http1;
 mod http2;
+mod parking;
 mod patience;
 mod stream;
 pub mod tls;
@@ -18,7 +20,7 @@ mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -28,6 +30,7 @@ use tracing::{info, warn};
 pub use crate::accept::{Entrance, accept_forever};
 pub use crate::addresses::is_in;
 use crate::addresses::{AddressConnections, AddressPlace};
+use crate::stream::Seen;
 pub use crate::tunnel::Tunnel;
 
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -61,6 +64,7 @@ pub struct Front {
     limits: Limits,
     addresses: Arc<AddressConnections>,
     open: AtomicU32,
+    parked: AtomicU32,
     tunnels: AtomicU32,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -79,6 +83,7 @@ impl Front {
             )),
             limits,
             open: AtomicU32::new(0),
+            parked: AtomicU32::new(0),
             tunnels: AtomicU32::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -91,6 +96,11 @@ impl Front {
     /// Connections that are open now.
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
+    }
+
+    /// Connections among them that wait for another request and hold nothing but their sockets meanwhile.
+    pub fn parked(&self) -> u32 {
+        self.parked.load(Relaxed)
     }
 
     /// Connections among them that have left HTTP behind.
@@ -177,8 +187,7 @@ pub struct Client {
     pub peer: SocketAddr,
     /// Whether it speaks TLS with us.
     pub is_tls: bool,
-    /// Set once a request of ambiguous length was seen on the connection.
-    is_ambiguous: Arc<AtomicBool>,
+    seen: Arc<Seen>,
     front: Arc<Front>,
     place: Arc<AddressPlace>,
     gone: CancellationToken,
@@ -188,7 +197,7 @@ impl Client {
     /// Whether a request of ambiguous length was seen on the connection. Nothing that follows on it can be trusted, so
     /// that this request and any later one is to be refused.
     pub fn is_ambiguous(&self) -> bool {
-        self.is_ambiguous.load(Relaxed)
+        self.seen.is_ambiguous()
     }
 
     /// A place for the connection when it leaves HTTP, if there is one.

@@ -82,12 +82,40 @@ impl AsyncWrite for Transport {
     }
 }
 
+/// What the stream has seen, for those who can't ask it because hyper has it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Set once a request of ambiguous length was seen; never cleared, since nothing that follows on the connection can
+    /// be trusted.
+    is_ambiguous: AtomicBool,
+    /// Whether all that hyper had to write was taken.
+    is_flushed: AtomicBool,
+    /// Whether hyper has all that came, waits for more, and nothing of a request is among what it has. It reads only
+    /// when its buffer holds nothing that it could go on with, so that it keeps nothing but empty lines then. Never
+    /// while the connection is being closed, which is a wait for the client, too.
+    is_resting: AtomicBool,
+}
+
+impl Seen {
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous.load(Relaxed)
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_flushed.load(Relaxed)
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.is_resting.load(Relaxed)
+    }
+}
+
 /// A client's connection under watch.
 #[derive(Debug)]
 pub(crate) struct WatchedStream {
     stream: Transport,
     scan: FramingScan,
-    is_ambiguous: Arc<AtomicBool>,
+    seen: Arc<Seen>,
     head_deadline: Option<Pin<Box<Sleep>>>,
     patience: Patience,
     linger: Option<Pin<Box<Sleep>>>,
@@ -95,23 +123,45 @@ pub(crate) struct WatchedStream {
 }
 
 impl WatchedStream {
-    /// The cell is set once a request of ambiguous length was seen; it is never cleared, since nothing that follows
-    /// on the connection can be trusted. A client may keep its answers waiting for as long as `stall_max`.
-    pub(crate) fn new(stream: Transport, stall_max: Duration) -> (Self, Arc<AtomicBool>) {
-        let is_ambiguous = Arc::new(AtomicBool::new(false));
-        let scan = FramingScan::new();
-        (
-            Self {
-                stream,
-                scan,
-                is_ambiguous: is_ambiguous.clone(),
-                head_deadline: None,
-                patience: Patience::new(stall_max),
-                linger: None,
-                lingered_bytes: 0,
-            },
-            is_ambiguous,
-        )
+    /// A client may keep its answers waiting for as long as `stall_max`.
+    pub(crate) fn new(stream: Transport, stall_max: Duration) -> Self {
+        let seen = Arc::new(Seen {
+            is_ambiguous: AtomicBool::new(false),
+            is_flushed: AtomicBool::new(true),
+            is_resting: AtomicBool::new(false),
+        });
+        Self::watch(stream, seen, stall_max)
+    }
+
+    /// Watches a connection again that was taken apart between two requests.
+    pub(crate) fn resume(stream: TcpStream, seen: Arc<Seen>, stall_max: Duration) -> Self {
+        seen.is_resting.store(false, Relaxed);
+        Self::watch(Transport::Plain(stream), seen, stall_max)
+    }
+
+    fn watch(stream: Transport, seen: Arc<Seen>, stall_max: Duration) -> Self {
+        Self {
+            stream,
+            scan: FramingScan::new(),
+            seen,
+            head_deadline: None,
+            patience: Patience::new(stall_max),
+            linger: None,
+            lingered_bytes: 0,
+        }
+    }
+
+    /// What it has seen, and will see.
+    pub(crate) fn seen(&self) -> Arc<Seen> {
+        self.seen.clone()
+    }
+
+    /// What is left when nothing of it is needed between two requests. TLS has more to keep than that.
+    pub(crate) fn take_apart(self) -> Option<(TcpStream, Arc<Seen>)> {
+        match self.stream {
+            Transport::Plain(stream) if self.scan.is_between_requests() => Some((stream, self.seen)),
+            _ => None,
+        }
     }
 
     /// The first request has to come soon, too: a connection that asks nothing is in the way of others.
@@ -148,10 +198,15 @@ impl WatchedStream {
         Poll::Ready(())
     }
 
+    fn is_resting(&self) -> bool {
+        let is_plain = matches!(self.stream, Transport::Plain(_));
+        is_plain && self.head_deadline.is_none() && self.scan.is_between_requests()
+    }
+
     fn after_read(&mut self, bytes: &[u8]) {
         self.scan.feed(bytes);
         if self.scan.is_ambiguous {
-            self.is_ambiguous.store(true, Relaxed);
+            self.seen.is_ambiguous.store(true, Relaxed);
         }
         if self.scan.is_within_head() {
             self.head_deadline
@@ -167,6 +222,9 @@ impl AsyncRead for WatchedStream {
         let this = &mut *self;
         let filled_before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        this.seen
+            .is_resting
+            .store(read.is_pending() && this.is_resting(), Relaxed);
         if read.is_pending() {
             if let Some(deadline) = &mut this.head_deadline {
                 ready!(deadline.as_mut().poll(cx));
@@ -181,6 +239,7 @@ impl AsyncRead for WatchedStream {
 
 impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.seen.is_flushed.store(false, Relaxed);
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.patience.after_write(cx, written)
     }
@@ -190,6 +249,7 @@ impl AsyncWrite for WatchedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.seen.is_flushed.store(false, Relaxed);
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.patience.after_write(cx, written)
     }
@@ -200,6 +260,9 @@ impl AsyncWrite for WatchedStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.seen.is_flushed.store(true, Relaxed);
+        }
         // TLS may have taken what the client has not; in the clear there is nothing to wait for.
         self.patience.after_write(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
@@ -210,6 +273,7 @@ impl AsyncWrite for WatchedStream {
             // TLS has a last word to say, which a client may not take.
             let closed = Pin::new(&mut this.stream).poll_shutdown(cx);
             ready!(this.patience.after_write(cx, closed.map_ok(|()| 0)))?;
+            this.seen.is_resting.store(false, Relaxed);
             this.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
         }
         this.poll_discard(cx).map(Ok)
@@ -230,7 +294,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (watched, _) = WatchedStream::new(Transport::Plain(accepted.expect("accepted").0), STALL_MAX);
+        let watched = WatchedStream::new(Transport::Plain(accepted.expect("accepted").0), STALL_MAX);
         (watched, client.expect("connected"))
     }
 

@@ -12,6 +12,7 @@ mod generator;
 mod http2;
 mod isolation;
 mod lifecycle;
+mod parking;
 mod protocols;
 mod recorder;
 mod reference;

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 use crate::protocols::{raw_backend, read_until};
 use crate::support::{DEADLINE, Front, eventually, limits, metric, raw, routes_to, status};
 
-const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+pub(crate) const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// Agrees to a WebSocket and returns what it gets; `/refuses` answers like any other page.
-async fn echo_backend() -> SocketAddr {
+pub(crate) async fn echo_backend() -> SocketAddr {
     raw_backend(|head, mut stream| async move {
         if !head.contains("upgrade: websocket") || head.contains("/refuses") {
             let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";

@@ -1,5 +1,7 @@
 //! What thousands of idle connections take.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
@@ -9,12 +11,14 @@ use crate::client::{Connection, get};
 use crate::proxies::Place;
 
 pub(crate) const CONNECTIONS: usize = 10_000;
+/// So that the last of them are as idle as the others.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Memory {
     pub(crate) proxy: &'static str,
     pub(crate) before_kib: u64,
-    /// With the connections open, each after one answer.
+    /// With the connections open, each a second or longer after one answer.
     pub(crate) with_connections_kib: u64,
 }
 
@@ -32,6 +36,7 @@ pub(crate) fn run(place: &Place) -> Result<Vec<Memory>> {
             })
             .collect::<std::io::Result<Vec<_>>>()
             .context(running.proxy.name())?;
+        std::thread::sleep(PAUSE);
         let with_connections_kib = running.process.memory_kib()?;
         drop(connections);
         all.push(Memory {
