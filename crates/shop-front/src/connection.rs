@@ -70,9 +70,9 @@ where
             let woken = parked.wait().await;
             let Some(parked) = idle.take() else { return };
             match woken {
-                Woken::ByClient => idle = Box::pin(parked.resume()).await,
-                Woken::ByClosing => Box::pin(parked.close()).await,
-                Woken::ByEnd => {}
+                Woken::Request => idle = Box::pin(parked.resume()).await,
+                Woken::Closing => Box::pin(parked.close()).await,
+                Woken::Over => {}
             }
         }
     }

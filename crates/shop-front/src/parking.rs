@@ -115,11 +115,11 @@ pub(crate) struct Parked<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
     /// A request begins.
-    ByClient,
+    Request,
     /// The process closes.
-    ByClosing,
+    Closing,
     /// The client or its network is gone, or its time is over.
-    ByEnd,
+    Over,
 }
 
 impl<S, B> Parked<S>
@@ -137,10 +137,10 @@ where
                 return Poll::Ready(woken);
             }
             if self.gone.is_cancelled() || until <= Instant::now() {
-                return Poll::Ready(Woken::ByEnd);
+                return Poll::Ready(Woken::Over);
             }
             if self.open.front.close.is_cancelled() {
-                return Poll::Ready(Woken::ByClosing);
+                return Poll::Ready(Woken::Closing);
             }
             // A task is always woken by the same waker.
             ticket.get_or_insert_with(|| {
@@ -159,8 +159,8 @@ where
     fn poll_client(&self, cx: &mut Context<'_>) -> Poll<Woken> {
         let mut first = [0];
         match ready!(self.rest.stream.poll_peek(cx, &mut ReadBuf::new(&mut first))) {
-            Ok(1..) => Poll::Ready(Woken::ByClient),
-            Ok(0) | Err(_) => Poll::Ready(Woken::ByEnd),
+            Ok(1..) => Poll::Ready(Woken::Request),
+            Ok(0) | Err(_) => Poll::Ready(Woken::Over),
         }
     }
 
