@@ -222,18 +222,15 @@ impl Backend {
 
     /// Its recent latency, leaning towards peaks and fading, so that a slow answer is soon given another chance.
     pub(crate) fn latency_us(&self) -> f64 {
-        self.latency_us_at(self.now_us())
+        self.known_latency_us().unwrap_or(LATENCY_UNKNOWN_US)
     }
 
-    fn latency_us_at(&self, now_us: u64) -> f64 {
-        self.known_latency_us(now_us).unwrap_or(LATENCY_UNKNOWN_US)
-    }
-
-    fn known_latency_us(&self, now_us: u64) -> Option<f64> {
+    fn known_latency_us(&self) -> Option<f64> {
         let measured = f64::from_bits(self.latency_us.load(Relaxed));
         if measured == 0.0 {
             return None;
         }
+        let now_us = self.now_us();
         let measured_at_us = self.latency_at_us.load(Relaxed);
         if (measured_at_us..=now_us).contains(&self.outlier.ejected_until_us()) {
             // It was out since: whatever was wrong with it then, it gets its slow start now.
@@ -245,9 +242,8 @@ impl Backend {
 
     /// A good answer began after this time.
     pub(crate) fn succeeded(&self, latency: Duration) {
-        let now_us = self.now_us();
-        self.measured(latency.as_secs_f64() * 1e6, now_us);
-        self.outlier.succeeded(now_us);
+        self.measured(latency.as_secs_f64() * 1e6);
+        self.answered();
     }
 
     /// A good answer began, after a time that says nothing.
@@ -258,9 +254,8 @@ impl Backend {
     /// Another backend answered the same request first, when this one had already taken so long.
     pub(crate) fn outrun(&self, elapsed: Duration) {
         let sample_us = elapsed.as_secs_f64() * 1e6;
-        let now_us = self.now_us();
-        if sample_us > self.latency_us_at(now_us) {
-            self.measured(sample_us, now_us);
+        if sample_us > self.latency_us() {
+            self.measured(sample_us);
         }
     }
 
@@ -268,14 +263,15 @@ impl Backend {
     /// that is one.
     pub(crate) fn erred(&self, latency: Duration) -> Option<Cause> {
         self.counters.server_errors.fetch_add(1, Relaxed);
+        self.measured((latency.as_secs_f64() * 1e6).max(SERVER_ERROR_US));
         let now_us = self.now_us();
-        self.measured((latency.as_secs_f64() * 1e6).max(SERVER_ERROR_US), now_us);
         self.erred_at_us.store(now_us, Relaxed);
         self.outlier.erred(now_us)
     }
 
-    fn measured(&self, sample_us: f64, now_us: u64) {
-        let before = self.known_latency_us(now_us).unwrap_or(sample_us);
+    fn measured(&self, sample_us: f64) {
+        let now_us = self.now_us();
+        let before = self.known_latency_us().unwrap_or(sample_us);
         let smoothed = if sample_us > before {
             // Peaks count at once, but one of them alone doesn't condemn.
             sample_us.min(before * 4.0)
@@ -296,7 +292,7 @@ impl Backend {
         };
         counter.fetch_add(1, Relaxed);
         let now_us = self.now_us();
-        let penalised = self.latency_us_at(now_us).max(FAILURE_PENALTY_US);
+        let penalised = self.latency_us().max(FAILURE_PENALTY_US);
         self.latency_us.store(penalised.to_bits(), Relaxed);
         self.latency_at_us.store(now_us, Relaxed);
         self.failed_at_us.store(now_us, Relaxed);
@@ -305,8 +301,7 @@ impl Backend {
 
     /// What another request would cost here: those already there, times what each takes.
     pub(crate) fn cost(&self) -> f64 {
-        let now_us = self.now_us();
-        f64::from(self.in_flight() + 1) * self.latency_us_at(now_us) * self.newness(now_us)
+        f64::from(self.in_flight() + 1) * self.latency_us() * self.newness()
     }
 
     /// How much it has to do, whatever each request takes. Failures count as well: who fails has nothing to do.
@@ -316,20 +311,20 @@ impl Backend {
             0 => 0.0,
             at_us => load * fading(now_us.saturating_sub(at_us), LOAD_MEMORY),
         };
-        let in_flight = f64::from(self.in_flight() + 1) * self.newness(now_us);
+        let in_flight = f64::from(self.in_flight() + 1) * self.newness();
         in_flight + faded(FAILURE_LOAD, &self.failed_at_us) + faded(SERVER_ERROR_LOAD, &self.erred_at_us)
     }
 
     /// 1 for a backend that takes its full share, more for one that has just come up or back.
-    fn newness(&self, now_us: u64) -> f64 {
+    fn newness(&self) -> f64 {
         let since_us = self.up_since_us.load(Relaxed).max(self.outlier.ejected_until_us());
-        let up_for_us = now_us.saturating_sub(since_us) as f64;
+        let up_for_us = self.now_us().saturating_sub(since_us) as f64;
         (SLOW_START.as_micros() as f64 / up_for_us.max(1.0)).clamp(1.0, NEWNESS_MAX)
     }
 
     /// The part of its full share that a backend takes while it starts slowly, up to 1.
     pub(crate) fn weight(&self) -> f64 {
-        1.0 / self.newness(self.now_us())
+        1.0 / self.newness()
     }
 
     /// What the instance calls itself, or its address until it has said so.

@@ -195,8 +195,6 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     source: Source,
-    /// How it has ended too early.
-    failure: Option<BodyError>,
     exchange: Exchange,
 }
 
@@ -220,7 +218,6 @@ impl ResponseBody {
         exchange.completed();
         Self {
             source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            failure: None,
             exchange,
         }
     }
@@ -240,7 +237,6 @@ impl ResponseBody {
                 idle: IdleTimer::new(RESPONSE_IDLE_MAX),
                 lease,
             },
-            failure: None,
             exchange,
         }
     }
@@ -252,9 +248,6 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some(failure) = this.failure.take() {
-            return Poll::Ready(Some(Err(failure)));
-        }
         let (incoming, idle, lease) = match &mut this.source {
             Source::Own(bytes) => {
                 let bytes = bytes.take();
@@ -263,14 +256,7 @@ impl Body for ResponseBody {
             }
             Source::Backend { incoming, idle, lease } => (incoming, idle, lease),
         };
-        let polled = match lease {
-            Some(lease) => lease
-                .link
-                .driver
-                .poll_for(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(&mut *incoming).poll_frame(cx),
-        };
-        let Poll::Ready(frame) = polled else {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             ready!(idle.poll_waiting(cx));
             return Poll::Ready(Some(Err(BodyError::TooSlow)));
         };
@@ -284,15 +270,7 @@ impl Body for ResponseBody {
             lease.give_back();
             this.exchange.completed();
         }
-        match frame {
-            // hyper throws away what it hasn't written yet when a body fails: what came before shall reach the client.
-            Some(Err(error)) => {
-                this.failure = Some(BodyError::Connection(error));
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            frame => Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection))),
-        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
     }
 
     fn is_end_stream(&self) -> bool {

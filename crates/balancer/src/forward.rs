@@ -5,7 +5,6 @@
 //! needs a place at its backend, and is told how much time is left.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::task::coop::unconstrained;
 use tracing::info;
 
 use crate::answer;
@@ -29,9 +27,8 @@ use crate::headers::{Failover, SERVED_BY};
 use crate::place::{NoPlace, Place};
 use crate::refusal::Refusal;
 use crate::service::Service;
-use crate::spare::Spare;
 use crate::upgrade;
-use crate::upstream::{Lease, Link, is_own_fault};
+use crate::upstream::{Lease, is_own_fault};
 use crate::worker::Worker;
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
@@ -131,7 +128,7 @@ impl Order<'_> {
             }
             exchange.tries += 1;
             exchange.backend = Some(backend.clone());
-            let mut spare = self.is_repeatable.then(|| Spare::of(&request)).flatten();
+            let mut spare = self.is_repeatable.then(|| duplicate(&request)).flatten();
             let began = Instant::now();
             let attempt = Attempt {
                 place,
@@ -169,10 +166,9 @@ impl Order<'_> {
                 return Err(Refusal::AnswerTooLate);
             }
             let what = failed.what();
-            let mut unsent = None;
             let refusal = match failed {
                 Failed::Unreached { request, .. } => {
-                    unsent = Some(request);
+                    spare = Some(request);
                     self.gone()
                 }
                 Failed::Unsent {
@@ -180,7 +176,7 @@ impl Order<'_> {
                     is_reused,
                     place,
                 } => {
-                    unsent = Some(request);
+                    spare = Some(request);
                     if is_reused && !wants_fresh {
                         once_more_at = Some(place);
                     }
@@ -204,11 +200,11 @@ impl Order<'_> {
                     elapsed: began.elapsed(),
                 });
             }
-            next = unsent.or_else(|| spare?.request());
-            if next.is_none() || Instant::now() >= self.deadline {
+            if spare.is_none() || Instant::now() >= self.deadline {
                 return Err(refusal);
             }
             self.worker.shared.stats.retries.fetch_add(1, Relaxed);
+            next = spare;
         }
         Err(self.gone())
     }
@@ -265,27 +261,20 @@ impl Order<'_> {
             TRY_PATIENCE_KEYED
         };
         deadline::pass_on(request.headers_mut(), self.deadline);
-        let Link { sender, driver, alarm } = &mut lease.link;
-        if is_streaming {
-            // A client that sends a body may take nothing of its answer before the end: nobody would poll then.
-            driver.run_apart();
-        }
         let sent = {
-            // Unconstrained, since tokio's budget would have woken again whom nothing wakes here.
-            let mut sending = pin!(unconstrained(sender.try_send_request(request)));
-            let mut sending = poll_fn(|cx| driver.poll_for(cx, |cx| sending.as_mut().poll(cx)));
+            let mut sending = pin!(lease.sender.try_send_request(request));
             let impatient_at = if is_repeatable {
                 self.deadline.min(began + patience)
             } else {
                 self.deadline
             };
-            let mut sent = alarm.bound(impatient_at, &mut sending).await;
+            let mut sent = tokio::time::timeout_at(impatient_at.into(), &mut sending).await;
             if sent.is_err() && impatient_at < self.deadline {
                 let in_flight_max = self.worker.shared.backend_limits.in_flight_max;
                 if tried.len() < TRIES_MAX && self.service.has_untried(tried, in_flight_max) && self.pay() {
                     return Err(Failed::Impatient);
                 }
-                sent = alarm.bound(self.deadline, &mut sending).await;
+                sent = tokio::time::timeout_at(self.deadline.into(), &mut sending).await;
             }
             sent
         };
@@ -387,4 +376,13 @@ impl Order<'_> {
             .route
             .map_or(0, |route| exchange.live.table.routes[route].body_bytes_max)
     }
+}
+
+/// The same request again, if its body is still there.
+pub(crate) fn duplicate(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let mut copy = Request::new(request.body().again()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use http::Request;
 use tokio::time::timeout;
 
 use crate::backend::Backend;
-use crate::forward::{Answer, Attempt, Failed, Order};
+use crate::body::RequestBody;
+use crate::forward::{Answer, Attempt, Failed, Order, duplicate};
 use crate::headers::Failover;
-use crate::spare::Spare;
 
 /// What became of a try that may have become two.
 pub(crate) struct Hedged {
@@ -29,7 +30,7 @@ impl Order<'_> {
     pub(crate) async fn attempt_hedged(
         &self,
         attempt: Attempt,
-        spare: &Spare,
+        copy: &Request<RequestBody>,
         tried: &mut Vec<u64>,
         key: Option<u64>,
         after: Duration,
@@ -41,7 +42,7 @@ impl Order<'_> {
         if let Ok(outcome) = timeout(after, &mut first).await {
             return alone(first_backend, outcome);
         }
-        let Some(second) = self.second_attempt(spare, tried, key) else {
+        let Some(second) = self.second_attempt(copy, tried, key) else {
             return alone(first_backend, first.await);
         };
         let stats = &self.worker.shared.stats;
@@ -89,9 +90,9 @@ impl Order<'_> {
         }
     }
 
-    fn second_attempt(&self, spare: &Spare, tried: &[u64], key: Option<u64>) -> Option<Attempt> {
+    fn second_attempt(&self, copy: &Request<RequestBody>, tried: &[u64], key: Option<u64>) -> Option<Attempt> {
         let place = self.service.take_place(&self.wanted(tried, key)).ok()?;
-        let request = spare.request()?;
+        let request = duplicate(copy)?;
         self.pay().then_some(Attempt {
             place,
             request,

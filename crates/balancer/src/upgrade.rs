@@ -47,8 +47,7 @@ impl Wish {
         failovers: &[Failover],
     ) -> Response<ResponseBody> {
         let on_backend = hyper::upgrade::on(&mut answer.response);
-        let mut lease = answer.lease;
-        lease.link.driver.run_apart();
+        let lease = answer.lease;
         tokio::task::spawn_local(async move {
             // Until the end it is a connection to this backend, and counts as one.
             let _lease = lease;
@@ -67,19 +66,17 @@ impl Wish {
 
 /// Whether these headers ask for a WebSocket, or agree to one.
 pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    let is_nominated = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
     let mut protocols = headers.get_all(UPGRADE).iter();
     let is_websocket = protocols
         .next()
         .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
-    // Most ask for nothing, and are looked at no further.
-    is_websocket
-        && protocols.next().is_none()
-        && headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+    is_nominated && is_websocket && protocols.next().is_none()
 }
 
 /// Asks the next one for a WebSocket, or agrees to one.

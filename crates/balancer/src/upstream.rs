@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,10 +13,8 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::alarm::Alarm;
 use crate::backend::Backend;
 use crate::body::RequestBody;
-use crate::driver::Driver;
 use crate::place::Place;
 use crate::worker::Worker;
 
@@ -30,7 +27,7 @@ const IDLE_MAX: Duration = Duration::from_secs(8);
 /// Largest head of an answer, and most that is read at a time: a photo's 64 KiB come together with their head.
 const READ_BYTES_MAX: usize = 80 * 1024;
 
-type Sender = SendRequest<RequestBody>;
+pub(crate) type Sender = SendRequest<RequestBody>;
 
 /// Idle connections of one thread.
 #[derive(Debug, Default)]
@@ -38,42 +35,17 @@ pub(crate) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
 }
 
-/// A connection, and what it takes to use it.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) sender: Sender,
-    pub(crate) driver: Driver,
-    /// For what is waited for on it.
-    pub(crate) alarm: Alarm,
-}
-
 #[derive(Debug)]
 struct Idle {
-    link: Link,
+    sender: Sender,
     since: Instant,
-}
-
-impl Link {
-    fn new(sender: Sender, driver: Driver) -> Self {
-        Self {
-            sender,
-            driver,
-            alarm: Alarm::default(),
-        }
-    }
-
-    async fn is_soon_ready(&mut self) -> bool {
-        let Self { sender, driver, .. } = self;
-        let ready = poll_fn(|cx| driver.poll_for(cx, |cx| sender.poll_ready(cx)));
-        matches!(timeout(READY_DEADLINE, ready).await, Ok(Ok(())))
-    }
 }
 
 impl Pool {
     /// The connection that was used last and not longer than this ago: the likeliest to be alive.
-    async fn take(&self, backend: u64, idle_max: Duration) -> Option<Link> {
+    async fn take(&self, backend: u64, idle_max: Duration) -> Option<Sender> {
         loop {
-            let mut link = {
+            let mut sender = {
                 let mut idle = self.idle.borrow_mut();
                 let pool = idle.get_mut(&backend)?;
                 if pool.last()?.since.elapsed() > idle_max {
@@ -83,24 +55,23 @@ impl Pool {
                     }
                     return None;
                 }
-                pool.pop()?.link
+                pool.pop()?.sender
             };
-            link.driver.look();
-            if link.sender.is_ready() || link.is_soon_ready().await {
-                return Some(link);
+            if sender.is_ready() || matches!(timeout(READY_DEADLINE, sender.ready()).await, Ok(Ok(()))) {
+                return Some(sender);
             }
         }
     }
 
-    fn put(&self, backend: u64, link: Link) {
-        if link.sender.is_closed() {
+    fn put(&self, backend: u64, sender: Sender) {
+        if sender.is_closed() {
             return;
         }
         let mut pools = self.idle.borrow_mut();
         let pool = pools.entry(backend).or_default();
         if pool.len() < IDLE_PER_BACKEND_MAX {
             pool.push(Idle {
-                link,
+                sender,
                 since: Instant::now(),
             });
         }
@@ -109,10 +80,7 @@ impl Pool {
     /// Closes what has not been used for long, also of backends that are no more.
     pub(crate) fn sweep(&self) {
         self.idle.borrow_mut().retain(|_, pool| {
-            pool.retain_mut(|idle| {
-                idle.link.driver.look();
-                idle.since.elapsed() < IDLE_MAX && !idle.link.sender.is_closed()
-            });
+            pool.retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.sender.is_closed());
             !pool.is_empty()
         });
     }
@@ -121,7 +89,7 @@ impl Pool {
 /// A connection in use by one request, which keeps its place at the backend for as long.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) link: Link,
+    pub(crate) sender: Sender,
     pub(crate) place: Place,
     /// Whether it was used before, so that the backend may have closed it meanwhile.
     pub(crate) is_reused: bool,
@@ -135,12 +103,12 @@ impl Lease {
         backend.counters.requests.fetch_add(1, Relaxed);
         let pooled = worker.pool.take(backend.id, idle_max.min(IDLE_MAX)).await;
         let is_reused = pooled.is_some();
-        let link = match pooled {
-            Some(link) => link,
+        let sender = match pooled {
+            Some(sender) => sender,
             None => connect(backend).await?,
         };
         Ok(Self {
-            link,
+            sender,
             place,
             is_reused,
             worker: worker.clone(),
@@ -149,11 +117,11 @@ impl Lease {
 
     /// The answer was read to its end: the connection may serve another request.
     pub(crate) fn give_back(self) {
-        self.worker.pool.put(self.place.backend.id, self.link);
+        self.worker.pool.put(self.place.backend.id, self.sender);
     }
 }
 
-async fn connect(backend: &Backend) -> io::Result<Link> {
+async fn connect(backend: &Backend) -> io::Result<Sender> {
     let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(backend.address)).await??;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::Builder::new()
@@ -161,7 +129,11 @@ async fn connect(backend: &Backend) -> io::Result<Link> {
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    Ok(Link::new(sender, Driver::of(connection.with_upgrades())))
+    // Its errors reach whoever waits for an answer on it; an idle one just ends.
+    tokio::task::spawn_local(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
 }
 
 /// Whether no connection could be made because this process, or its machine, has run out of something. That says
@@ -184,9 +156,11 @@ mod tests {
         let local = LocalSet::new();
         let taken = local.run_until(async {
             let (ours, _theirs) = tokio::io::duplex(1024);
-            let (sender, connection) = http1::handshake(TokioIo::new(ours)).await.expect("a connection");
+            let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.expect("a connection");
+            tokio::task::spawn_local(connection);
+            sender.ready().await.expect("ready");
             let pool = Pool::default();
-            pool.put(1, Link::new(sender, Driver::of(connection)));
+            pool.put(1, sender);
             assert!(pool.take(1, Duration::ZERO).await.is_none());
             pool.take(1, IDLE_MAX).await
         });

@@ -15,8 +15,7 @@ use crate::proxy::{self, Client};
 use crate::upstream::Pool;
 use crate::{Shared, Side};
 
-/// Within it is noticed that a backend has closed an idle connection. One that ends may wait until this side closes it, too.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One thread's own things.
 #[derive(Debug)]

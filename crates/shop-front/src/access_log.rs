@@ -162,8 +162,7 @@ impl Drop for LogBuffer {
 /// Appends text as the inside of a JSON string.
 pub fn write_escaped(out: &mut String, text: &str) {
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    // Without stopping at the first that isn't, many are looked at together.
-    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
+    if text.bytes().all(is_plain) {
         out.push_str(text);
         return;
     }
