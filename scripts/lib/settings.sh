@@ -31,7 +31,8 @@ load_settings() {
   : "${SHOP_TLS_PORT:=$((SHOP_PORT + 363))}" "${EDGE_TLS_PORT:=$((EDGE_PORT + 363))}"
   export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT
   if [ -n "${ROUTES_FOLDER:-}" ]; then
-    ROUTES_FOLDER=$(realpath "$ROUTES_FOLDER")
+    # One that is gone is `make up`'s matter (require_routes); a stack can be looked at and stopped without it.
+    ROUTES_FOLDER=$(realpath "$ROUTES_FOLDER" 2>/dev/null || echo "$ROUTES_FOLDER")
     export ROUTES_FOLDER ROUTES_FILE=/etc/zillion/routes/routes.toml
   fi
 }

@@ -20,6 +20,7 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 /// How long an answer at `/slow` takes.
 const SLOW: Duration = Duration::from_secs(3);
 const GET: &[u8] = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n";
+const GET_SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// The path that was asked for, in one piece.
 struct Text(Option<Bytes>);
@@ -203,7 +204,7 @@ async fn a_request_may_come_back_in_pieces() {
 async fn pipelined_requests_are_all_answered() {
     with_server(|server| async move {
         let mut client = server.parked_client().await;
-        let mut requests = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3);
+        let mut requests = GET_SLOW.repeat(3);
         requests.extend(&GET[..GET.len() - 2]);
         client.write_all(&requests).await.expect("sent");
         let mut answers = Vec::new();
@@ -221,10 +222,7 @@ async fn pipelined_requests_are_all_answered() {
 async fn nobody_is_parked_with_a_request_in_work() {
     with_server(|server| async move {
         let mut client = server.parked_client().await;
-        client
-            .write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .expect("sent");
+        client.write_all(GET_SLOW).await.expect("sent");
         server.wait_until_parked(0).await;
         sleep(SLOW / 2).await;
         assert_eq!(server.front.parked(), 0);
@@ -342,9 +340,7 @@ async fn closing_ends_idle_connections_and_waits_for_what_is_in_work() {
         busy.write_all(GET).await.expect("sent");
         expect_answer(&mut busy).await;
         server.wait_until_parked(2).await;
-        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .expect("sent");
+        busy.write_all(GET_SLOW).await.expect("sent");
         server.wait_until_parked(1).await;
         server.front.close.cancel();
         assert!(time_until_closed(&mut idle).await < ROUND);
