@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use shop_net::listen::{Accepted, ListenSource, Listeners};
 use tokio::time::timeout;
+use tracing::error;
 
 use crate::connection::{self, Treatment};
 use crate::parking::Lot;
@@ -54,7 +55,13 @@ where
     let until = if others_accept { &front.drain } else { &front.close }.clone();
     let mut listeners = source.listeners();
     drop(source);
-    let lot = Lot::new(front.clone());
+    let lot = match Lot::new(front.clone()) {
+        Ok(lot) => lot,
+        Err(error) => {
+            error!(%error, "No connections are accepted: idle ones could not be watched");
+            return;
+        }
+    };
     tokio::task::spawn_local(lot.clone().attend());
     let welcome = |accepted: Accepted| {
         let Some(place) = front.addresses.enter(accepted.peer.ip(), is_public) else {

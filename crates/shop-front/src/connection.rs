@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::parking::{Lot, Parked, Woken};
+use crate::parking::{Lot, Parked};
 use crate::stream::{HEAD_DEADLINE, Transport, WatchedStream};
 use crate::tls::{self, Tls};
 use crate::{Client, Front, OpenConnection, http1, http2};
@@ -46,35 +46,22 @@ enum Protocol {
     Http2,
 }
 
-/// Serves a connection until it ends, whatever the reason.
-///
-/// The task of a parked connection is as large as what this keeps: what is needed only until then is in boxes.
-pub(crate) fn serve<M, S, B>(
+/// Serves a connection until it ends, whatever the reason, or is parked.
+pub(crate) async fn serve<M, S, B>(
     open: OpenConnection,
     accepted: Accepted,
     treatment: Treatment,
     make_service: M,
-    lot: Rc<Lot>,
-) -> impl Future<Output = ()>
-where
+    lot: Rc<Lot<S>>,
+) where
     M: Fn(Client) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     S::Future: 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let beginning = Box::pin(begin(open, accepted, treatment, make_service, lot));
-    async move {
-        let mut idle = beginning.await;
-        while let Some(parked) = &idle {
-            let woken = parked.wait().await;
-            let Some(parked) = idle.take() else { return };
-            match woken {
-                Woken::Request => idle = Box::pin(parked.resume()).await,
-                Woken::Closing => Box::pin(parked.close()).await,
-                Woken::Over => {}
-            }
-        }
+    if let Some(parked) = begin(open, accepted, treatment, make_service).await {
+        lot.park(parked);
     }
 }
 
@@ -84,7 +71,6 @@ async fn begin<M, S, B>(
     accepted: Accepted,
     treatment: Treatment,
     make_service: M,
-    lot: Rc<Lot>,
 ) -> Option<Parked<S>>
 where
     M: Fn(Client) -> S,
@@ -128,7 +114,6 @@ where
                 service,
                 open,
                 gone,
-                lot,
             })
         }
         Protocol::Http2 => {

@@ -15,7 +15,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +31,7 @@ const HEADERS_OF_HYPER: usize = 100;
 /// What is left of a connection that waits for another request.
 #[derive(Debug)]
 pub(crate) struct Rest {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: std::net::TcpStream,
     pub(crate) seen: Arc<Seen>,
     pub(crate) idle_since: Instant,
 }
@@ -103,8 +102,11 @@ where
             // Empty lines before a request mean nothing. There is nothing else, or the requests would not be told apart
             // any more: then the connection is of no use.
             let is_blank = parts.read_buf.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
-            is_blank.then_some(Rest {
-                stream,
+            if !is_blank {
+                return None;
+            }
+            Some(Rest {
+                stream: stream.into_std().ok()?,
                 seen,
                 idle_since: quiet.since,
             })

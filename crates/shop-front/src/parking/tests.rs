@@ -1,6 +1,8 @@
 //! A front of this crate's own, asked over real sockets in paused time: what takes a minute here takes none to test.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 use http_body::{Frame, SizeHint};
 use hyper::service::service_fn;
@@ -73,10 +75,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let gone = CancellationToken::new();
-        let lot = Lot::new(front.clone());
-        tokio::task::spawn_local(lot.clone().attend());
+        let lot = Lot::new(front.clone()).expect("a file descriptor");
+        spawn_local(lot.clone().attend());
+        let make_service = |_| service_fn(answer);
         let (taking, network) = (front.clone(), gone.clone());
-        tokio::task::spawn_local(async move {
+        spawn_local(async move {
             loop {
                 let (stream, peer) = listener.accept().await.expect("accepted");
                 stream.set_nodelay(true).expect("set");
@@ -85,7 +88,13 @@ impl Server {
                     peer,
                     gone: network.clone(),
                 };
-                tokio::task::spawn_local(serve(&taking, accepted, &lot));
+                let place = taking.addresses.enter(accepted.peer.ip(), true).expect("a place");
+                let treatment = Treatment {
+                    tls: None,
+                    is_public: true,
+                };
+                let open = OpenConnection::count(&taking, Arc::new(place));
+                spawn_local(connection::serve(open, accepted, treatment, make_service, lot.clone()));
             }
         });
         Self { front, gone, address }
@@ -110,16 +119,6 @@ impl Server {
     async fn wait_until_parked(&self, count: u32) {
         eventually(|| self.front.parked() == count).await;
     }
-}
-
-fn serve(front: &Arc<Front>, accepted: Accepted, lot: &Rc<Lot>) -> impl Future<Output = ()> + use<> {
-    let place = front.addresses.enter(accepted.peer.ip(), true).expect("a place");
-    let treatment = Treatment {
-        tls: None,
-        is_public: true,
-    };
-    let open = OpenConnection::count(front, Arc::new(place));
-    connection::serve(open, accepted, treatment, |_| service_fn(answer), lot.clone())
 }
 
 async fn eventually(condition: impl Fn() -> bool) {
@@ -364,19 +363,35 @@ async fn whose_network_is_gone_goes_too() {
     .await;
 }
 
-#[tokio::test]
-async fn a_parked_connection_is_small() {
-    LocalSet::new()
-        .run_until(async {
-            let server = Server::start().await;
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-            let address = listener.local_addr().expect("an address");
-            let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-            let (stream, peer) = accepted.expect("accepted");
-            let gone = CancellationToken::new();
-            let accepted = Accepted { stream, peer, gone };
-            let task = serve(&server.front, accepted, &Lot::new(server.front.clone()));
-            assert!(size_of_val(&task) <= 256, "{} bytes", size_of_val(&task));
-        })
-        .await;
+#[tokio::test(start_paused = true)]
+async fn all_that_are_asked_at_once_are_served() {
+    with_server(|server| async move {
+        let mut clients = Vec::new();
+        for count in 1..=3 * WOKEN_AT_ONCE {
+            let mut client = server.connect().await;
+            client.write_all(GET).await.expect("sent");
+            expect_answer(&mut client).await;
+            clients.push(client);
+            assert_eq!(server.front.open() as usize, count);
+        }
+        server.wait_until_parked(clients.len() as u32).await;
+        // Nothing of this thread runs in between, so that all are readable when it looks.
+        for client in &clients {
+            assert_eq!(client.try_write(GET).expect("sent"), GET.len());
+        }
+        for client in &mut clients {
+            expect_answer(client).await;
+        }
+        server.wait_until_parked(clients.len() as u32).await;
+        drop(clients);
+        eventually(|| server.front.open() == 0).await;
+        assert_eq!(server.front.parked(), 0);
+    })
+    .await;
+}
+
+#[test]
+fn a_parked_connection_is_small() {
+    let bytes = size_of::<Parked<[usize; 2]>>();
+    assert!(bytes <= 80, "{bytes} bytes");
 }
