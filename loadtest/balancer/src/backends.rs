@@ -11,7 +11,8 @@ use crate::process::{Cores, Process};
 
 /// The same for all of them, since DNS knows addresses only.
 pub(crate) const PORT: u16 = 28_800;
-const READY_DEADLINE: Duration = Duration::from_secs(10);
+/// Callgrind takes its time, and so may a busy machine.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// An upstream by its number, beginning with 1.

@@ -53,6 +53,14 @@ impl Connection {
         })
     }
 
+    /// Whether the other side has kept it open. Nothing may be on its way.
+    pub(crate) fn is_open(&self) -> io::Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        Ok(peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    }
+
     /// Sends one request and reads its answer to the end.
     pub(crate) fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request)?;

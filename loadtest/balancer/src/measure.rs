@@ -5,6 +5,7 @@ pub(crate) mod failures;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod spread;
+pub(crate) mod work;
 
 use anyhow::Result;
 

@@ -106,6 +106,11 @@ impl Process {
         }
     }
 
+    /// Its id and those of its children.
+    pub(crate) fn family(&self) -> Vec<u32> {
+        family(self.child.id())
+    }
+
     /// User and system time of all its threads, and of its children.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let mut ticks = 0;

@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::backends::{self, wait_until_answered};
 use crate::hosts::Hosts;
@@ -47,6 +49,11 @@ impl Proxy {
     pub(crate) fn address(self) -> SocketAddr {
         (self.host(), 28_080).into()
     }
+
+    /// Where clients connect who speak TLS.
+    pub(crate) fn tls_address(self) -> SocketAddr {
+        (self.host(), 28_443).into()
+    }
 }
 
 /// Where things are, and where they may write.
@@ -55,6 +62,29 @@ pub(crate) struct Place {
     pub(crate) balancer: PathBuf,
     pub(crate) gateway: PathBuf,
     pub(crate) folder: PathBuf,
+    /// A program, with its arguments, that runs the proxies; usually none.
+    pub(crate) under: Vec<String>,
+}
+
+impl Place {
+    /// Makes the certificate that all proxies show, and its key, in the one file that all of them can read.
+    pub(crate) fn make_certificate(&self) -> Result<()> {
+        let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()])?;
+        let pem = pem("CERTIFICATE", made.cert.der()) + &pem("PRIVATE KEY", &made.signing_key.serialize_der());
+        let path = self.certificate();
+        fs::write(&path, pem).with_context(|| path.display().to_string())
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.join("certificate.pem")
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let lines = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let body: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
 }
 
 /// A proxy that has found its upstreams.
@@ -92,7 +122,12 @@ impl Running {
                     text
                 });
                 let file = configure(NGINX, &servers, proxy, place)?;
-                start_peer(proxy, &["nginx", "-c", &file], place)?
+                let mut command = vec!["nginx", "-c", &file];
+                if !place.under.is_empty() {
+                    // As another user, a worker could write down nothing of what is found out about it.
+                    command.extend(["-g", "master_process off;"]);
+                }
+                start_peer(proxy, &command, place)?
             }
         };
         let mut running = Self { proxy, process };
@@ -106,7 +141,17 @@ fn numbered(count: usize) -> impl Iterator<Item = usize> {
 }
 
 fn start_peer(proxy: Proxy, command: &[&str], place: &Place) -> Result<Process> {
-    Process::start(proxy.name(), Cores::Measured, &place.folder, command, &[])
+    start(proxy.name(), command, &[], place)
+}
+
+fn start(name: &str, command: &[&str], env: &[(&str, String)], place: &Place) -> Result<Process> {
+    let command: Vec<&str> = place
+        .under
+        .iter()
+        .map(String::as_str)
+        .chain(command.iter().copied())
+        .collect();
+    Process::start(name, Cores::Measured, &place.folder, &command, env)
 }
 
 fn configure(template: &str, servers: &str, proxy: Proxy, place: &Place) -> Result<String> {
@@ -114,6 +159,7 @@ fn configure(template: &str, servers: &str, proxy: Proxy, place: &Place) -> Resu
     let text = template
         .replace("@servers@", servers.trim_end())
         .replace("@listen@", &proxy.address().to_string())
+        .replace("@listen-tls@", &proxy.tls_address().to_string())
         .replace("@folder@", folder);
     let file = place.folder.join(format!("{}.conf", proxy.name()));
     fs::write(&file, text)?;
@@ -196,7 +242,13 @@ fn start_balancer(
     let binary = place.balancer.to_str().context("the balancer's path")?;
     let name = format!("balancer-{number}");
     let Some((socket, hosts)) = pair else {
-        return Process::start(&name, Cores::Measured, &place.folder, &[binary], &env);
+        let certificate = place.certificate().display().to_string();
+        env.extend([
+            ("LISTEN_PUBLIC_TLS", Proxy::Ours.tls_address().to_string()),
+            ("TLS_CERTIFICATE_FILE", certificate.clone()),
+            ("TLS_KEY_FILE", certificate),
+        ]);
+        return start(&name, &[binary], &env, place);
     };
     env.push(("GATEWAY_SOCKET", socket.display().to_string()));
     let command = hosts.command(binary)?;

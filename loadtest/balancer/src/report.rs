@@ -7,17 +7,19 @@ use std::process::Command;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::measure::capacity::{self, Capacity};
+use crate::measure::capacity::{self, Asked, Capacity};
 use crate::measure::failures::{self, Failures};
 use crate::measure::latency::{self, Latency};
 use crate::measure::memory::{self, Memory};
 use crate::measure::spread::{self, Equals, OneSlow};
+use crate::measure::work::{self, Work};
 use crate::process::CORES;
 
 /// Everything that was measured; what was left out is empty.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) capacity: Vec<Capacity>,
+    pub(crate) work: Vec<Work>,
     pub(crate) latency: Vec<Latency>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) equals: Vec<Equals>,
@@ -60,6 +62,7 @@ impl Report {
             capacity::table(&self.capacity),
             !self.capacity.is_empty(),
         );
+        section("Work for one request", work::table(&self.work), !self.work.is_empty());
         let latency_title = format!("Latency at {} requests per second", latency::PER_SECOND);
         section(&latency_title, latency::table(&self.latency), !self.latency.is_empty());
         section("Memory", memory::table(&self.memory), !self.memory.is_empty());
@@ -97,15 +100,15 @@ impl Report {
     fn objectives(&self) -> Vec<Objective> {
         let mut all = Vec::new();
         for row in self.capacity.iter().filter(|row| row.proxy == "balancer") {
-            let (bound, least) = match row.answer_bytes {
-                1024 => ("at least 1.0", 1.0),
+            let (bound, least) = match row.asked {
+                Asked {
+                    answer_bytes: 1024,
+                    is_tls: false,
+                } => ("at least 1.0", 1.0),
                 _ => ("at least 0.95", 0.95),
             };
             all.push(Objective {
-                what: format!(
-                    "requests per CPU-second over HAProxy's, {} KiB",
-                    row.answer_bytes / 1024
-                ),
+                what: format!("requests per CPU-second over HAProxy's, {}", row.asked.describe()),
                 figure: row.relative_to_haproxy,
                 is_met: row.relative_to_haproxy >= least,
                 bound,

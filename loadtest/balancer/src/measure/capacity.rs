@@ -7,16 +7,55 @@ use serde::Serialize;
 
 use super::start_all;
 use crate::backends::Backend;
-use crate::proxies::{Place, Running};
+use crate::proxies::{Place, Proxy, Running};
 use crate::statistics::{median, median_ratio};
 
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 
-/// The rounds of one proxy at one size.
+/// What is asked for, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Asked {
+    pub(crate) answer_bytes: usize,
+    /// By TLS 1.3. The connections stay, so that their handshakes don't count for much.
+    pub(crate) is_tls: bool,
+}
+
+const ALL_ASKED: [Asked; 3] = [
+    Asked {
+        answer_bytes: 1024,
+        is_tls: false,
+    },
+    Asked {
+        answer_bytes: 64 * 1024,
+        is_tls: false,
+    },
+    Asked {
+        answer_bytes: 1024,
+        is_tls: true,
+    },
+];
+
+impl Asked {
+    pub(crate) fn describe(self) -> String {
+        let over = if self.is_tls { " over TLS" } else { "" };
+        format!("{} KiB{over}", self.answer_bytes / 1024)
+    }
+
+    fn url(self, proxy: Proxy) -> String {
+        let (scheme, address) = if self.is_tls {
+            ("https", proxy.tls_address())
+        } else {
+            ("http", proxy.address())
+        };
+        format!("{scheme}://{address}/bytes/{}", self.answer_bytes)
+    }
+}
+
+/// The rounds of one proxy at one kind of request.
 #[derive(Debug, Serialize)]
 pub(crate) struct Capacity {
     pub(crate) proxy: &'static str,
-    pub(crate) answer_bytes: usize,
+    pub(crate) asked: Asked,
     pub(crate) requests_per_cpu_second: f64,
     /// Median of the ratios of single rounds.
     pub(crate) relative_to_haproxy: f64,
@@ -34,14 +73,14 @@ pub(crate) fn run(rounds: u32, seconds: u32, place: &Place) -> Result<Vec<Capaci
     let _upstreams = Backend::start_all(&[0, 0, 0], &place.folder)?;
     let proxies = start_all(3, place)?;
     let mut all = Vec::new();
-    for answer_bytes in [1024, 64 * 1024] {
+    for asked in ALL_ASKED {
         let mut measured: Vec<Vec<Round>> = proxies.iter().map(|_| Vec::new()).collect();
         for proxy in &proxies {
-            load(proxy, answer_bytes, 1)?;
+            load(proxy, asked, 1)?;
         }
         for _ in 0..rounds {
             for (proxy, rounds) in proxies.iter().zip(&mut measured) {
-                rounds.push(load(proxy, answer_bytes, seconds)?);
+                rounds.push(load(proxy, asked, seconds)?);
             }
         }
         let figures = |index: usize| {
@@ -61,7 +100,7 @@ pub(crate) fn run(rounds: u32, seconds: u32, place: &Place) -> Result<Vec<Capaci
             let per_second: Vec<f64> = measured[index].iter().map(|round| round.per_second).collect();
             all.push(Capacity {
                 proxy: running.proxy.name(),
-                answer_bytes,
+                asked,
                 requests_per_cpu_second: median(&rounds),
                 relative_to_haproxy: median_ratio(&rounds, &haproxy),
                 requests_per_second: median(&per_second),
@@ -73,8 +112,8 @@ pub(crate) fn run(rounds: u32, seconds: u32, place: &Place) -> Result<Vec<Capaci
 }
 
 /// `wrk` makes the load, so that nobody has to trust a generator of ours.
-fn load(running: &Running, answer_bytes: usize, seconds: u32) -> Result<Round> {
-    let url = format!("http://{}/bytes/{answer_bytes}", running.proxy.address());
+fn load(running: &Running, asked: Asked, seconds: u32) -> Result<Round> {
+    let url = asked.url(running.proxy);
     let cpu_before = running.process.cpu_seconds()?;
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), &url])
@@ -94,7 +133,7 @@ fn load(running: &Running, answer_bytes: usize, seconds: u32) -> Result<Round> {
 }
 
 /// `  123456 requests in 5.00s, 1.23GB read`
-fn requests_of(report: &str) -> Option<f64> {
+pub(crate) fn requests_of(report: &str) -> Option<f64> {
     let line = report.lines().find(|line| line.contains(" requests in "))?;
     line.split_whitespace().next()?.parse().ok()
 }
@@ -105,8 +144,8 @@ pub(crate) fn table(all: &[Capacity]) -> String {
     );
     for row in all {
         text += &format!(
-            "| {} KiB | {} | {:.0} | {:.2} | {:.0} |\n",
-            row.answer_bytes / 1024,
+            "| {} | {} | {:.0} | {:.2} | {:.0} |\n",
+            row.asked.describe(),
             row.proxy,
             row.requests_per_cpu_second,
             row.relative_to_haproxy,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use super::start_all;
@@ -38,6 +38,17 @@ pub(crate) fn run(place: &Place) -> Result<Vec<Memory>> {
             .context(running.proxy.name())?;
         std::thread::sleep(PAUSE);
         let with_connections_kib = running.process.memory_kib()?;
+        // All three close what is idle for 75 s, and a busy machine may need longer to open as many.
+        let mut open = 0;
+        for connection in &connections {
+            open += usize::from(connection.is_open()?);
+        }
+        ensure!(
+            open == CONNECTIONS,
+            "{} has closed {} of {CONNECTIONS} connections before its memory was measured",
+            running.proxy.name(),
+            CONNECTIONS - open
+        );
         drop(connections);
         all.push(Memory {
             proxy: running.proxy.name(),
