@@ -12,6 +12,10 @@ use shop_telemetry::startup;
 use tracing::info;
 
 const KIND: &str = "balancer";
+/// It keeps small blocks apart from large ones. Otherwise what stays of an idle connection lies between the buffers that
+/// are gone, and no page can be given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Long enough for a phone in a tunnel.
 const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
 
