@@ -21,7 +21,7 @@ async fn open_edition(stack: &Stack) -> Result<i64> {
 
 /// Lets a crowd browse and buy, breaks something in the middle, waits until buying goes on, and
 /// checks that everything acknowledged is there and the books agree.
-async fn while_buying<F, Fut>(stack: &Stack, fault: F) -> Result<Seen>
+pub(crate) async fn while_buying<F, Fut>(stack: &Stack, fault: F) -> Result<Seen>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<()>>,

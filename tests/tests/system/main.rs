@@ -13,3 +13,4 @@ mod checkout;
 mod faults;
 mod photos;
 mod topology;
+mod upstreams;
