@@ -56,8 +56,9 @@ impl DbError {
         }
     }
 
-    /// Whether it is the host that failed, so that another one may do better.
-    pub(crate) fn is_of_host(&self) -> bool {
+    /// Whether it is the host that failed, so that another one may do better. A write may have happened all the same: only
+    /// one that finds out about itself, by a key for instance, may be done again.
+    pub fn is_of_host(&self) -> bool {
         match self {
             Self::HostLost { .. } => true,
             // 40001 is what a replica says whose replay was in the way of the statement.

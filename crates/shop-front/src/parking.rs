@@ -2,7 +2,7 @@
 //! with tokio would be kept for each of them, so only the socket is: one `epoll` of our own watches all of a thread's, and
 //! hyper begins anew on the one that becomes readable.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -45,6 +45,8 @@ pub(crate) struct Lot<S> {
     poller: AsyncFd<OwnedFd>,
     places: RefCell<Slab<Parked<S>>>,
     is_used: Notify,
+    /// Nobody attends to it any more.
+    is_over: Cell<bool>,
 }
 
 /// A connection of HTTP/1.1 in the clear that has nothing to do.
@@ -69,12 +71,13 @@ where
             poller: create_poller()?,
             places: RefCell::default(),
             is_used: Notify::new(),
+            is_over: Cell::new(false),
         }))
     }
 
-    /// Lets a connection wait. Once the process closes it is closed instead.
+    /// Lets a connection wait. Once nobody attends to the lot it is closed instead.
     pub(crate) fn park(&self, parked: Parked<S>) {
-        if self.front.close.is_cancelled() {
+        if self.is_over.get() {
             spawn_local(parked.close());
             return;
         }
@@ -101,6 +104,7 @@ where
             }
             () = self.front.close.cancelled() => {}
         }
+        self.is_over.set(true);
         let all = self.places.take();
         self.front.parked.fetch_sub(all.len() as u32, Relaxed);
         for (_, parked) in all {

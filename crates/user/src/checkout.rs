@@ -216,39 +216,67 @@ impl Checkout {
         })
     }
 
+    /// If the host is lost that writes the order, it is written again on the next one. Nothing is known of the first try
+    /// then, but the key makes one order of both, and its number tells whose it is.
     async fn create(&self, order: &NewOrder) -> Result<Created, PlaceError> {
-        let cluster = self.shards.for_slot(order.user_id.slot());
-        let written = cluster.writing(async |conn| Ok(self.write_order(conn, order).await));
-        if let Some((order_id, position)) = written.await?? {
-            let held = Held {
-                user_id: order.user_id,
-                order_id,
-                attempt: Attempt::FIRST,
-            };
-            metrics::counter!("shop_orders_created_total").increment(1);
-            return Ok(Created {
-                order_id,
-                position,
-                held: Some(held),
-            });
+        let mut number = None;
+        let mut written = self.write(order, &mut number).await;
+        let mut first_try = None;
+        if let Err(PlaceError::Db(error)) = &written
+            && error.is_of_host()
+        {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "Writing an order again on another host"
+            );
+            first_try = number.take();
+            written = self.write(order, &mut number).await;
         }
-        let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
-        let known = known.ok_or(PlaceError::Ended)?;
+        let (order_id, position, is_ours) = match written? {
+            Some((order_id, position)) => (order_id, position, true),
+            None => {
+                let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
+                let known = known.ok_or(PlaceError::Ended)?;
+                (known.order_id, known.position, first_try == Some(known.order_id))
+            }
+        };
+        if is_ours {
+            metrics::counter!("shop_orders_created_total").increment(1);
+        }
+        let held = Held {
+            user_id: order.user_id,
+            order_id,
+            attempt: Attempt::FIRST,
+        };
         Ok(Created {
-            order_id: known.order_id,
-            position: known.position,
-            held: None,
+            order_id,
+            position,
+            held: is_ours.then_some(held),
         })
     }
 
-    /// A new order's id, and where the database stood once it was written. Nothing, if its key has an order.
+    /// A new order's id, and where the database stood once it was written. Nothing, if its key has an order. The id is
+    /// noted in `number` before it is written, for when the answer is lost.
+    async fn write(
+        &self,
+        order: &NewOrder,
+        number: &mut Option<OrderId>,
+    ) -> Result<Option<(OrderId, Position)>, PlaceError> {
+        let cluster = self.shards.for_slot(order.user_id.slot());
+        cluster
+            .writing(async |conn| Ok(self.write_order(conn, order, number).await))
+            .await?
+    }
+
     async fn write_order(
         &self,
         mut conn: WriteConn,
         order: &NewOrder,
+        number: &mut Option<OrderId>,
     ) -> Result<Option<(OrderId, Position)>, PlaceError> {
-        let number = orders::next_number(&mut conn).await?;
-        let order_id = OrderId::allocate(number, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
+        let next = orders::next_number(&mut conn).await?;
+        let order_id = OrderId::allocate(next, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
+        *number = Some(order_id);
         let mut tx = conn.begin().await?;
         let is_new = orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
         if is_new {

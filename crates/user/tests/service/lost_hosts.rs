@@ -1,11 +1,11 @@
-//! A database host that dies while it reads for a page: the visitor doesn't notice.
+//! A database host that dies while it reads for a page, or writes an order: the visitor doesn't notice.
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 use shop_testkit::wait_until;
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::shop::{PATIENCE, Setup, Shop};
+use crate::shop::{PATIENCE, PAYS, Setup, Shop, new_key};
 
 /// Sends a request that reads `table`, kills the host that reads for it, and says what the visitor got.
 async fn answer_across_a_kill(shop: &Shop, table: &str, request: RequestBuilder) -> StatusCode {
@@ -77,5 +77,61 @@ async fn a_login_is_answered_although_the_primary_dies_in_the_middle() {
         answer_across_a_kill(&shop, "emails", request).await,
         StatusCode::UNAUTHORIZED
     );
+    shop.close().await;
+}
+
+/// Requests that wait for somebody's lock.
+async fn waiting(shop: &Shop) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+    )
+    .fetch_one(&mut shop.users_dbs[0].connect().await)
+    .await
+    .expect("a count")
+}
+
+/// Buys something while `lock` keeps the order from being written, cuts the host off that writes it, and lets go once the
+/// order is tried again on the other one.
+async fn buy_across_a_cut(shop: &Shop, lock: &str) {
+    let product_id = shop.print(10).await;
+    let customer = shop.customer().await;
+    customer.put_in_cart(product_id, 2).await;
+    let mut locker = shop.users_dbs[0].connect().await;
+    locker.execute(AssertSqlSafe(lock.to_owned())).await.expect("the lock");
+    let key = new_key();
+    let buying = tokio::spawn(customer.checkout(&key, PAYS).send());
+    wait_until("the order is being written", PATIENCE, async || waiting(shop).await == 1).await;
+    shop.proxies[0][0].cut();
+    wait_until("it is written again", PATIENCE, async || waiting(shop).await == 2).await;
+    locker.execute("rollback").await.expect("the lock's end");
+    let answer = buying.await.expect("a request that ends").expect("an answer");
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let order: serde_json::Value = answer.json().await.expect("an order");
+    assert_eq!(order["state"], "confirmed");
+    let orders = customer.json("/api/orders").await;
+    assert_eq!(orders["orders"].as_array().map(Vec::len), Some(1), "{orders}");
+    shop.assert_audit_is_clean().await;
+}
+
+#[tokio::test]
+async fn an_order_is_confirmed_although_the_host_dies_before_it_is_written() {
+    let shop = open().await;
+    buy_across_a_cut(&shop, "begin; lock table order_lines in access exclusive mode").await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn an_order_is_confirmed_although_the_answer_to_its_commit_is_lost() {
+    let shop = open().await;
+    let wait_at_commit = "create function wait_for_the_test() returns trigger language plpgsql as
+             $$ begin perform pg_advisory_xact_lock_shared(4242); return null; end $$;
+         create constraint trigger waits after insert on orders deferrable initially deferred
+             for each row execute function wait_for_the_test();";
+    let mut owner = shop.users_dbs[0].connect().await;
+    owner
+        .execute(AssertSqlSafe(wait_at_commit.to_owned()))
+        .await
+        .expect("a trigger");
+    buy_across_a_cut(&shop, "begin; select pg_advisory_xact_lock(4242)").await;
     shop.close().await;
 }
