@@ -100,7 +100,10 @@ async fn buy_across_a_cut(shop: &Shop, lock: &str) {
     locker.execute(AssertSqlSafe(lock.to_owned())).await.expect("the lock");
     let key = new_key();
     let buying = tokio::spawn(customer.checkout(&key, PAYS).send());
-    wait_until("the order is being written", PATIENCE, async || waiting(shop).await == 1).await;
+    wait_until("the order is being written", PATIENCE, async || {
+        waiting(shop).await == 1
+    })
+    .await;
     shop.proxies[0][0].cut();
     wait_until("it is written again", PATIENCE, async || waiting(shop).await == 2).await;
     locker.execute("rollback").await.expect("the lock's end");
