@@ -238,6 +238,8 @@ fn start_balancer(
         ("INSTANCE", format!("balancer-{number}")),
         ("WORKERS", "1".to_owned()),
         ("CONNECTIONS_MAX", "15000".to_owned()),
+        // As in its image.
+        ("MIMALLOC_PURGE_DELAY", "10".to_owned()),
     ];
     let binary = place.balancer.to_str().context("the balancer's path")?;
     let name = format!("balancer-{number}");
