@@ -114,6 +114,12 @@ impl Seen {
         Ok(())
     }
 
+    /// Every page that was asked for was answered.
+    pub fn assert_no_page_failed(&self) -> Result<()> {
+        ensure!(self.browse_failures.is_empty(), "{:?}", self.browse_failures);
+        Ok(())
+    }
+
     fn note_page(&mut self, failure: Option<String>) {
         match failure {
             None => self.browsing.beat(),

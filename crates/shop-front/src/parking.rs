@@ -18,9 +18,10 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use shop_net::readable;
 use slab::Slab;
+use tokio::io::AsyncWriteExt as _;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -68,7 +69,7 @@ where
     pub(crate) fn new(front: Arc<Front>) -> io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
             front,
-            poller: create_poller()?,
+            poller: readable::watch(epoll::create(epoll::CreateFlags::CLOEXEC)?)?,
             places: RefCell::default(),
             is_used: Notify::new(),
             is_over: Cell::new(false),
@@ -155,15 +156,6 @@ where
             self.park(parked);
         }
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "sound for a type whose descriptor never changes; the replacement needs unsafe code"
-)]
-fn create_poller() -> io::Result<AsyncFd<OwnedFd>> {
-    let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    AsyncFd::with_interest(poller, Interest::READABLE)
 }
 
 impl<S> Parked<S> {

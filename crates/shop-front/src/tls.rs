@@ -1,7 +1,7 @@
 //! TLS in front: by rustls, with certificates that are read anew when their files change.
 
 mod certificate;
-mod development;
+pub mod development;
 
 use std::io;
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@
 //! - [`handover`] passes listening sockets from the gateway to whoever serves.
 //! - [`listen`] accepts connections from a socket that several threads and processes share.
 //! - [`instance`] finds out which instance this process is (`inventory-2`).
+//! - [`readable`] waits for a descriptor that tokio has no type for.
 
 pub mod discovery;
 mod dns;
@@ -11,4 +12,5 @@ pub mod handover;
 pub mod instance;
 mod left_over;
 pub mod listen;
+pub mod readable;
 mod turn;

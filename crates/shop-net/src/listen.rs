@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::left_over::LeftOver;
+use crate::readable;
 use crate::turn::{COURTESY, Courtesy, Turn};
 
 /// Pause after an error like "too many open files", which would otherwise be met again at once.
@@ -219,12 +220,8 @@ impl Listeners {
     }
 }
 
-#[expect(
-    deprecated,
-    reason = "sound for a type whose descriptor never changes; the replacement needs unsafe code"
-)]
 fn register(generation: &Generation) -> io::Result<AsyncFd<StdListener>> {
-    AsyncFd::with_interest(generation.listener.try_clone()?, tokio::io::Interest::READABLE)
+    readable::watch(generation.listener.try_clone()?)
 }
 
 fn prepare(stream: std::net::TcpStream) -> io::Result<TcpStream> {

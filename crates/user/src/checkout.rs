@@ -219,9 +219,8 @@ impl Checkout {
     /// If the host is lost that writes the order, it is written again on the next one. Nothing is known of the first try
     /// then, but the key makes one order of both, and its number tells whose it is.
     async fn create(&self, order: &NewOrder) -> Result<Created, PlaceError> {
-        let mut number = None;
-        let mut written = self.write(order, &mut number).await;
         let mut first_try = None;
+        let mut written = self.write(order, &mut first_try).await;
         if let Err(PlaceError::Db(error)) = &written
             && error.is_of_host()
         {
@@ -229,8 +228,7 @@ impl Checkout {
                 error = error as &dyn std::error::Error,
                 "Writing an order again on another host"
             );
-            first_try = number.take();
-            written = self.write(order, &mut number).await;
+            written = self.write(order, &mut None).await;
         }
         let (order_id, position, is_ours) = match written? {
             Some((order_id, position)) => (order_id, position, true),

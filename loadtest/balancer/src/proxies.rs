@@ -8,8 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use shop_front::tls::development;
 
 use crate::backends::{self, wait_until_answered};
 use crate::hosts::Hosts;
@@ -69,22 +68,12 @@ pub(crate) struct Place {
 impl Place {
     /// Makes the certificate that all proxies show, and its key, in the one file that all of them can read.
     pub(crate) fn make_certificate(&self) -> Result<()> {
-        let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()])?;
-        let pem = pem("CERTIFICATE", made.cert.der()) + &pem("PRIVATE KEY", &made.signing_key.serialize_der());
-        let path = self.certificate();
-        fs::write(&path, pem).with_context(|| path.display().to_string())
+        Ok(development::make_if_missing(&self.certificate())?)
     }
 
     fn certificate(&self) -> PathBuf {
         self.folder.join("certificate.pem")
     }
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let encoded = STANDARD.encode(der);
-    let lines = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy);
-    let body: String = lines.map(|line| format!("{line}\n")).collect();
-    format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
 }
 
 /// A proxy that has found its upstreams.

@@ -72,16 +72,14 @@ async fn wait_for_more(crowd: &Crowd, orders: usize) -> Result<()> {
 async fn killing_an_inventory_fails_no_page_and_loses_no_order() -> Result<()> {
     let stack = Stack::from_env()?;
     let seen = while_buying(&stack, || async { stack.kill("inventory").await.map(drop) }).await?;
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
-    Ok(())
+    seen.assert_no_page_failed()
 }
 
 #[tokio::test]
 async fn killing_a_user_service_fails_no_page_and_loses_no_order() -> Result<()> {
     let stack = Stack::from_env()?;
     let seen = while_buying(&stack, || async { stack.kill("user").await.map(drop) }).await?;
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
-    Ok(())
+    seen.assert_no_page_failed()
 }
 
 #[tokio::test]
@@ -120,8 +118,7 @@ async fn killing_a_postgres_replica_is_not_noticed() -> Result<()> {
         .find(|name| *name != primary)
         .unwrap_or("postgres-3");
     let seen = while_buying(&stack, || async { stack.kill(replica).await.map(drop) }).await?;
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
-    Ok(())
+    seen.assert_no_page_failed()
 }
 
 #[tokio::test]
@@ -132,16 +129,14 @@ async fn killing_a_queue_node_and_an_object_store_node_is_not_noticed() -> Resul
         stack.kill("objects-2").await.map(drop)
     })
     .await?;
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
-    Ok(())
+    seen.assert_no_page_failed()
 }
 
 #[tokio::test]
 async fn killing_the_cache_only_makes_pages_slower() -> Result<()> {
     let stack = Stack::from_env()?;
     let seen = while_buying(&stack, || async { stack.kill("cache").await.map(drop) }).await?;
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
-    Ok(())
+    seen.assert_no_page_failed()
 }
 
 #[tokio::test]

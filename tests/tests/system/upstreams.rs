@@ -26,8 +26,7 @@ async fn freezing_an_inventory_fails_no_page() -> Result<()> {
         docker(&["unpause", &frozen.id]).await.map(drop)
     })
     .await?;
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
-    Ok(())
+    seen.assert_no_page_failed()
 }
 
 #[tokio::test]
@@ -58,7 +57,7 @@ async fn stopping_a_balancer_fails_nothing() -> Result<()> {
 }
 
 fn assert_nothing_failed(seen: &Seen) -> Result<()> {
-    ensure!(seen.browse_failures.is_empty(), "{:?}", seen.browse_failures);
+    seen.assert_no_page_failed()?;
     ensure!(seen.cart_failures.is_empty(), "{:?}", seen.cart_failures);
     Ok(())
 }

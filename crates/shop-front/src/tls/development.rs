@@ -19,7 +19,7 @@ const PEM_LINE_BYTES: usize = 64;
 
 /// Makes a certificate and its key in one file, if the file isn't there. When several processes do so at once the first
 /// to finish wins, and nobody ever sees half of a file.
-pub(super) fn make_if_missing(path: &Path) -> Result<(), TlsError> {
+pub fn make_if_missing(path: &Path) -> Result<(), TlsError> {
     if path.exists() {
         return Ok(());
     }

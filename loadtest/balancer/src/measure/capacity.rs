@@ -10,7 +10,7 @@ use crate::backends::Backend;
 use crate::proxies::{Place, Proxy, Running};
 use crate::statistics::{median, median_ratio};
 
-pub(crate) const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 64;
 
 /// What is asked for, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -111,29 +111,35 @@ pub(crate) fn run(rounds: u32, seconds: u32, place: &Place) -> Result<Vec<Capaci
     Ok(all)
 }
 
-/// `wrk` makes the load, so that nobody has to trust a generator of ours.
 fn load(running: &Running, asked: Asked, seconds: u32) -> Result<Round> {
     let url = asked.url(running.proxy);
     let cpu_before = running.process.cpu_seconds()?;
-    let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), &url])
-        .output()
-        .context("wrk")?;
+    let requests = wrk(&url, seconds)?;
     let cpu = running.process.cpu_seconds()? - cpu_before;
-    let report = String::from_utf8_lossy(&output.stdout);
-    let requests = requests_of(&report).with_context(|| format!("what wrk says of {url}: {report}"))?;
-    ensure!(
-        !report.contains("Non-2xx") && !report.contains("Socket errors"),
-        "{url} is not answered properly: {report}"
-    );
     Ok(Round {
         per_cpu_second: requests / cpu,
         per_second: requests / f64::from(seconds),
     })
 }
 
+/// How many requests were answered in so many seconds. `wrk` makes the load, so that nobody has to trust a generator of
+/// ours.
+pub(super) fn wrk(url: &str, seconds: u32) -> Result<f64> {
+    let output = Command::new("wrk")
+        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), url])
+        .output()
+        .context("wrk")?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    let requests = requests_of(&report).with_context(|| format!("what wrk says of {url}: {report}"))?;
+    ensure!(
+        !report.contains("Non-2xx") && !report.contains("Socket errors"),
+        "{url} is not answered properly: {report}"
+    );
+    Ok(requests)
+}
+
 /// `  123456 requests in 5.00s, 1.23GB read`
-pub(crate) fn requests_of(report: &str) -> Option<f64> {
+fn requests_of(report: &str) -> Option<f64> {
     let line = report.lines().find(|line| line.contains(" requests in "))?;
     line.split_whitespace().next()?.parse().ok()
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
-use super::capacity::{CONNECTIONS, requests_of};
+use super::capacity::wrk;
 use crate::backends::Backend;
 use crate::client::{Connection, get};
 use crate::proxies::{ALL, Place, Proxy, Running};
@@ -120,15 +120,10 @@ fn system_calls(proxy: Proxy, place: &Place) -> Result<BTreeMap<String, f64>> {
     let mut attached = String::new();
     messages.read_line(&mut attached)?;
     ensure!(attached.contains("attached"), "strace: {attached}");
-    let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{STRACE_SECONDS}s")])
-        .arg(format!("http://{}{PATH}", proxy.address()))
-        .output()
-        .context("wrk")?;
+    let answered = wrk(&format!("http://{}{PATH}", proxy.address()), STRACE_SECONDS);
     kill_process(Pid::from_child(&strace), Signal::INT)?;
     strace.wait()?;
-    let report = String::from_utf8_lossy(&output.stdout);
-    let requests = requests_of(&report).with_context(|| format!("what wrk says: {report}"))?;
+    let requests = answered?;
     let table = fs::read_to_string(&file)?;
     Ok(calls_of(&table)
         .map(|(name, calls)| (name.to_owned(), calls / requests))
