@@ -45,8 +45,9 @@ export function upload({ products }) {
       return;
     }
   }
-  const form = { purpose: 'profile', file: http.file(picture, 'me.webp', 'image/webp') };
-  const answer = ask('POST', '/api/photos', { kind: 'upload', name: 'POST /api/photos', body: form, wantsBody: true });
+  const body = { purpose: 'profile', file: http.file(picture, 'me.webp', 'image/webp') };
+  const headers = { 'Idempotency-Key': `${settings.run}-${exec.vu.idInTest}-${exec.vu.iterationInInstance}` };
+  const answer = ask('POST', '/api/photos', { kind: 'upload', name: 'POST /api/photos', headers, body, wantsBody: true });
   if (answer.status === 202) {
     follow(answer.json('id'));
   }

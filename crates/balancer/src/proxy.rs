@@ -195,7 +195,8 @@ async fn pass_on(
     shared.budget.deposit();
 
     let upload = Rc::new(Cell::new(Upload::AwaitsBackend));
-    let is_repeatable = parts.method.is_safe() || (route.keyed && parts.headers.contains_key(IDEMPOTENCY_KEY));
+    let is_keyed = route.keyed && parts.headers.contains_key(IDEMPOTENCY_KEY);
+    let is_repeatable = parts.method.is_idempotent() || route.idempotent || is_keyed;
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else if is_repeatable && body.size_hint().exact().is_some_and(|bytes| bytes <= KEPT_BYTES_MAX) {

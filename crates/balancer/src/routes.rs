@@ -58,6 +58,8 @@ pub struct Route {
     pub class: Class,
     /// Whether its service does what carries one `Idempotency-Key` only once.
     pub keyed: bool,
+    /// Whether whatever its service is sent has the same effect when it arrives twice.
+    pub idempotent: bool,
     /// How a backend is chosen for it.
     pub balance: Algorithm,
     /// After which another backend is asked for the same GET as well.
@@ -126,6 +128,8 @@ struct FileRoute {
     class: Class,
     #[serde(default)]
     keyed: bool,
+    #[serde(default)]
+    idempotent: bool,
     #[serde(default)]
     balance: Algorithm,
     hedge_after_ms: Option<NonZeroU64>,
@@ -225,6 +229,7 @@ fn parse_route(file: FileRoute, services: &[ServiceNames], settings: &Settings) 
         deadline: Duration::from_millis(file.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT)),
         class: file.class,
         keyed: file.keyed,
+        idempotent: file.idempotent,
         balance: file.balance,
         hedge_after: file.hedge_after_ms.map(|ms| Duration::from_millis(ms.get())),
         compress: file.compress,

@@ -5,6 +5,7 @@ use http::StatusCode;
 use shop_cache::CacheOverloaded;
 use shop_db::DbError;
 use shop_objects::ObjectError;
+use shop_web::idempotency::InvalidKey;
 use shop_web::problem::Problem;
 
 use crate::domain::edit::InvalidEdit;
@@ -52,6 +53,10 @@ pub enum Error {
     UploadTooLarge,
     #[error("an upload did not arrive whole")]
     UploadBroken(#[source] axum::extract::multipart::MultipartError),
+    #[error("an upload's key is none, or there is more than one")]
+    InvalidKey(#[from] InvalidKey),
+    #[error("an upload's key stands for photo {0}, which is another")]
+    KeyReused(i64),
     #[error("an upload took so long that it was swept away")]
     UploadSwept,
     #[error("too many uploads are under way")]
@@ -174,6 +179,15 @@ impl From<Error> for Problem {
                         .detail("It is not a form with a file, or it did not arrive whole.")
                 }
             }
+            Error::InvalidKey(reason) => {
+                Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-invalid", "That is no key").detail(sentence(&reason))
+            }
+            Error::KeyReused(photo_id) => bad(
+                "idempotency-key-reused",
+                "That key was used before",
+                "Another picture was uploaded under this key. A new upload needs a new key.".to_owned(),
+            )
+            .with("photo_id", serde_json::json!(photo_id)),
             Error::UploadSwept => Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "upload-too-slow",

@@ -4,8 +4,11 @@
 pub mod memory;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use shop_db::Position;
 use shop_queue::messages::{PhotoEdits, PhotoProcess};
 use shop_web::consistency::Consistency;
+use shop_web::idempotency::IdempotencyKey;
 use sqlx::{Connection as _, PgConnection};
 use tracing::info;
 
@@ -14,43 +17,84 @@ use crate::domain::original;
 use crate::domain::photo::Purpose;
 use crate::error::{Error, Result};
 use crate::queries;
-use crate::queries::photos::NewPhoto;
+use crate::queries::photos::{Accepted, NewPhoto, Started};
 use crate::state::{AppState, CATALOGUE};
 
 /// What came with a request.
 #[derive(Debug)]
 pub struct Upload {
     pub owner_id: i64,
+    /// Sent again under the same key, it is the same photo.
+    pub key: IdempotencyKey,
     pub purpose: Purpose,
     pub product_id: Option<i64>,
     pub alt: String,
     pub file: Bytes,
 }
 
-/// Stores an upload and has it processed. Returns the photo's id.
+impl Upload {
+    /// Of everything but the key. Every part has a length of its own or is the last, so that parts can't run together.
+    async fn hash(&self) -> Result<[u8; 32]> {
+        let mut hash = Sha256::new();
+        hash.update(self.purpose.as_str());
+        hash.update([0]);
+        hash.update(self.product_id.unwrap_or(0).to_be_bytes());
+        hash.update((self.alt.len() as u64).to_be_bytes());
+        hash.update(&self.alt);
+        let file = self.file.clone();
+        // A large file takes longer than a thread that serves others may be kept.
+        let hashing = tokio::task::spawn_blocking(move || hash.chain_update(&file).finalize().into());
+        // It fails only where the process is stopping.
+        hashing.await.map_err(|_| Error::UploadsBusy)
+    }
+}
+
+/// Stores an upload and has it processed. Returns the photo's id. All of it can be done again, and is where a database host
+/// is lost: the key finds the photo.
 pub async fn take(app: &AppState, consistency: &Consistency, upload: Upload) -> Result<i64> {
     let original = original::inspect(&upload.file)?;
+    let hash = upload.hash().await?;
     let photo = NewPhoto {
         owner_id: upload.owner_id,
+        key: &upload.key,
+        hash: &hash,
         purpose: upload.purpose,
         product_id: upload.product_id,
         alt: &upload.alt,
         original,
         bytes: i64::try_from(upload.file.len()).unwrap_or(i64::MAX),
     };
-    let id = start(app, &photo).await?;
-    app.objects
-        .put(&original_key(id), upload.file, original.content_type)
-        .await?;
-    accept(app, consistency, id, upload.product_id).await?;
-    metrics::counter!("photos_total", "result" => "accepted").increment(1);
-    info!(
-        photo.id = id,
-        purpose = upload.purpose.as_str(),
-        width = original.width,
-        height = original.height,
-        "Accepted a photo"
-    );
+    let (id, is_stored) = match start(app, &photo).await? {
+        Started::Uploading(id) => (id, false),
+        Started::Accepted(id) => (id, true),
+        Started::Different(id) => return Err(Error::KeyReused(id)),
+        Started::Swept => return Err(Error::UploadSwept),
+    };
+    if !is_stored {
+        let key = original_key(id);
+        app.objects.put(&key, upload.file, original.content_type).await?;
+    }
+    let (accepted, position) = accept(app, id).await?;
+    match accepted {
+        Accepted::Swept => return Err(Error::UploadSwept),
+        Accepted::Before => info!(photo.id = id, "Accepted a photo before"),
+        Accepted::Now => {
+            metrics::counter!("photos_total", "result" => "accepted").increment(1);
+            info!(
+                photo.id = id,
+                purpose = upload.purpose.as_str(),
+                width = original.width,
+                height = original.height,
+                "Accepted a photo"
+            );
+        }
+    }
+    // Whoever accepted it before may not have come so far.
+    if let Some(product_id) = upload.product_id {
+        catalogue::product_changed(app, &[product_id], position).await;
+    }
+    consistency.wrote(CATALOGUE, position);
+    app.relay.notify_one();
     Ok(id)
 }
 
@@ -81,42 +125,39 @@ pub fn original_key(id: i64) -> String {
     format!("originals/{id}")
 }
 
-async fn start(app: &AppState, photo: &NewPhoto<'_>) -> Result<i64> {
-    let mut conn = app.db.write().await?;
-    match queries::photos::start_upload(&mut conn, photo).await {
-        Err(sqlx::Error::Database(refusal)) if refusal.constraint() == Some("photos_product_id_fkey") => {
+async fn start(app: &AppState, photo: &NewPhoto<'_>) -> Result<Started> {
+    let started = app
+        .db
+        .writing_idempotent(async |mut conn| Ok(queries::photos::start_upload(&mut conn, photo).await?));
+    match started.await {
+        Err(refusal) if refusal.constraint() == Some("photos_product_id_fkey") => {
             Err(Error::UnknownProduct(photo.product_id.unwrap_or(0)))
         }
-        other => Ok(other?),
+        started => Ok(started?),
     }
 }
 
-async fn accept(app: &AppState, consistency: &Consistency, id: i64, product_id: Option<i64>) -> Result<()> {
-    let mut conn = app.db.write().await?;
-    let mut tx = conn.begin().await?;
-    if !queries::photos::accept(&mut tx, id).await? {
-        tx.rollback().await?;
-        return Err(Error::UploadSwept);
-    }
+async fn accept(app: &AppState, id: i64) -> Result<(Accepted, Position)> {
     let message = PhotoProcess {
         photo_id: id,
         version: 1,
         original_key: original_key(id),
         edits: PhotoEdits::default(),
     };
-    enqueue(&mut tx, &message).await?;
-    tx.commit().await?;
-    let position = conn.position().await?;
-    if let Some(product_id) = product_id {
-        catalogue::product_changed(app, &[product_id], position).await;
-    }
-    consistency.wrote(CATALOGUE, position);
-    app.relay.notify_one();
-    Ok(())
+    let accepted = app.db.writing_idempotent(async |mut conn| {
+        let mut tx = conn.begin().await?;
+        let accepted = queries::photos::accept(&mut tx, id).await?;
+        if accepted == Accepted::Now {
+            enqueue(&mut tx, &message).await?;
+        }
+        tx.commit().await?;
+        Ok((accepted, conn.position().await?))
+    });
+    Ok(accepted.await?)
 }
 
 /// Puts a message into the outbox, with the trace of this request.
-async fn enqueue(tx: &mut PgConnection, message: &PhotoProcess) -> Result<()> {
+async fn enqueue(tx: &mut PgConnection, message: &PhotoProcess) -> sqlx::Result<()> {
     let headers = shop_telemetry::propagation::inject();
     let traceparent = headers
         .iter()

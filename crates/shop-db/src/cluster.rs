@@ -89,6 +89,17 @@ impl Cluster {
         write::run(&self.shared, work).await
     }
 
+    /// Runs a write that has the same effect however often it is done, as one does that a key of the caller's own makes
+    /// single. If the host is lost meanwhile, it is run again on the next primary, for as long as a write may wait for
+    /// one: the caller doesn't notice. Also the lost host may have done it.
+    pub async fn writing_idempotent<T, F, Fut>(&self, work: F) -> Result<T, DbError>
+    where
+        F: Fn(WriteConn) -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
+        write::run_idempotent(&self.shared, work).await
+    }
+
     /// A connection to a host that has seen what `freshness` asks for: a healthy replica if there is one, else the
     /// primary.
     pub async fn read(&self, freshness: Freshness) -> Result<ReadConn, DbError> {

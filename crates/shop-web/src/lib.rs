@@ -8,6 +8,7 @@ pub mod app;
 pub mod assets;
 pub mod consistency;
 pub mod extract;
+pub mod idempotency;
 pub mod internal;
 pub mod label;
 pub mod money;

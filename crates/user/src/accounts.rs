@@ -9,4 +9,4 @@ mod registration;
 pub use attempts::FailedLogins;
 pub use login::{LoginError, log_in};
 pub use passwords::{PasswordError, Passwords};
-pub use registration::{RegisterError, Registration, claim_email, finish, register};
+pub use registration::{RegisterError, Registration, claim_email, finish, register, repeated};

@@ -9,8 +9,9 @@ mod order;
 pub use account::{AccountName, Email, Password, UserId};
 pub use address::Address;
 pub use card::{CardDetails, CardToken};
-pub use key::{IdempotencyKey, RequestHash};
+pub use key::RequestHash;
 pub use order::{OrderId, OrderState, Reason};
+pub use shop_web::idempotency::IdempotencyKey;
 
 /// Why a value was refused, in words for the person who typed it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -150,7 +150,7 @@ fn register(error: RegisterError) -> Problem {
             .detail("There is an account with this e-mail. Log in instead."),
         RegisterError::EmailClaimed => {
             Problem::new(StatusCode::CONFLICT, "email-claimed", "A registration is under way")
-                .detail("Somebody is registering with this e-mail right now. Try again in a minute.")
+                .detail("Somebody is registering with this e-mail right now. Try again in a moment.")
         }
         RegisterError::Password(error) => password(&error),
         RegisterError::Db(error) => error.into(),

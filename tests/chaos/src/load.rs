@@ -359,8 +359,6 @@ impl Shared {
                 self.ledger().accounts.push(customer.email.clone());
                 Some(customer)
             }
-            // The balancer has sent it again after an answer got lost behind it: the account is there, and nobody was told.
-            (StatusCode::CONFLICT, ..) => None,
             (status, body, _) => {
                 self.note_unexpected("registering", &customer, status, &body);
                 None
@@ -522,7 +520,11 @@ impl Shared {
         };
         let file = multipart::Part::bytes(PHOTO).file_name("me.jpg");
         let form = multipart::Form::new().text("purpose", "profile").part("file", file);
-        let request = customer.http.post(customer.url("/api/photos")).multipart(form);
+        let request = customer
+            .http
+            .post(customer.url("/api/photos"))
+            .header("Idempotency-Key", Uuid::new_v4().to_string())
+            .multipart(form);
         if let Some((status, body, _)) = self.send(Kind::Upload, request).await {
             let accepted: Value = serde_json::from_slice(&body).unwrap_or_default();
             match accepted["id"].as_i64() {

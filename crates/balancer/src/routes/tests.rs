@@ -56,15 +56,17 @@ fn each_path_of_the_shop_reaches_its_service() {
 }
 
 #[test]
-fn only_orders_honour_a_key() {
+fn what_may_be_sent_twice_is_what_its_service_does_once() {
     let table = RouteTable::built_in().expect("the built-in routes are sound");
-    let keyed: Vec<&str> = table
-        .routes
-        .iter()
-        .filter(|route| route.keyed)
-        .map(|route| route.prefix.as_str())
-        .collect();
-    assert_eq!(keyed, ["/api/orders"]);
+    let those = |is_meant: fn(&Route) -> bool| -> Vec<&str> {
+        let meant = table.routes.iter().filter(|route| is_meant(route));
+        meant.map(|route| route.prefix.as_str()).collect()
+    };
+    assert_eq!(those(|route| route.keyed), ["/api/photos", "/api/orders"]);
+    assert_eq!(
+        those(|route| route.idempotent),
+        ["/register", "/login", "/logout", "/cart", "/checkout", "/account", "/api/users", "/api/sessions"]
+    );
 }
 
 #[test]

@@ -122,6 +122,25 @@ async fn an_idempotency_key_lets_a_small_body_be_sent_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_the_same_effect_twice_is_sent_twice_with_a_small_body() {
+    for start in ["PUT /api/anything", "DELETE /api/anything", "POST /sets"] {
+        let (broken, sound) = (
+            Backend::start_broken("inventory-1").await,
+            Backend::start("inventory-2").await,
+        );
+        let front = Front::start(&routes(&[&broken, &sound], &[]), limits(), 2).await;
+        for _ in 0..20 {
+            let request =
+                format!("{start} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+            let answer = raw(front.public, &request).await;
+            assert_eq!(status(&answer), 200, "{answer}");
+            assert!(answer.contains("\n\nhello"), "{answer}");
+        }
+        assert!(broken.count() > 0, "{start}: the broken one was never chosen");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_means_nothing_where_the_service_does_not_honour_it() {
     let (broken, other) = (
         Backend::start_broken("inventory-1").await,

@@ -235,6 +235,10 @@ fn routes_of(inventory: &[SocketAddr], user: &[SocketAddr]) -> String {
         prefix = "/cart"
         service = "user"
         [[route]]
+        prefix = "/sets"
+        service = "inventory"
+        idempotent = true
+        [[route]]
         prefix = "/checkout"
         service = "inventory"
         class = "checkout"

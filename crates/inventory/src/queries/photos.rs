@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use shop_queue::messages::PhotoEdits;
+use shop_web::idempotency::IdempotencyKey;
 use shop_web::photo::{Photo, Variant};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -13,11 +14,37 @@ use crate::domain::photo::{Made, Purpose};
 /// A photo about to be uploaded.
 pub struct NewPhoto<'a> {
     pub owner_id: i64,
+    pub key: &'a IdempotencyKey,
+    /// Of all that was sent under the key.
+    pub hash: &'a [u8],
     pub purpose: Purpose,
     pub product_id: Option<i64>,
     pub alt: &'a str,
     pub original: Original,
     pub bytes: i64,
+}
+
+/// What an upload's key stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Started {
+    /// A photo whose object may not be stored yet: a new one, or one whose upload is sent again.
+    Uploading(i64),
+    /// A photo that is there.
+    Accepted(i64),
+    /// Something else was sent under this key.
+    Different(i64),
+    /// A stale upload that is being removed.
+    Swept,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    Now,
+    /// The same upload was accepted before.
+    Before,
+    /// The sweep was faster.
+    Swept,
 }
 
 /// What became of a worker's report.
@@ -32,11 +59,13 @@ pub enum Reported {
 }
 
 /// Notes an upload before its object is stored, so that a sweep can find what a crash leaves behind.
-pub async fn start_upload(conn: &mut PgConnection, photo: &NewPhoto<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
+pub async fn start_upload(conn: &mut PgConnection, photo: &NewPhoto<'_>) -> sqlx::Result<Started> {
+    let new = sqlx::query_scalar!(
         "
-        insert into photos (owner_id, purpose, product_id, alt, content_type, bytes, width, height)
-        values ($1, $2, $3, $4, $5, $6, $7, $8) returning id
+        insert into photos
+            (owner_id, purpose, product_id, alt, content_type, bytes, width, height, upload_key, upload_hash)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        on conflict (owner_id, upload_key) do nothing returning id
         ",
         photo.owner_id,
         photo.purpose.as_str(),
@@ -46,13 +75,35 @@ pub async fn start_upload(conn: &mut PgConnection, photo: &NewPhoto<'_>) -> sqlx
         photo.bytes,
         i32::try_from(photo.original.width).unwrap_or(i32::MAX),
         i32::try_from(photo.original.height).unwrap_or(i32::MAX),
+        photo.key.as_str(),
+        photo.hash,
     )
-    .fetch_one(conn)
-    .await
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(id) = new {
+        return Ok(Started::Uploading(id));
+    }
+    let known = sqlx::query!(
+        r#"select id, state, upload_hash = $3 as "is_same!" from photos where owner_id = $1 and upload_key = $2"#,
+        photo.owner_id,
+        photo.key.as_str(),
+        photo.hash,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(match known {
+        None => Started::Swept,
+        Some(known) if !known.is_same => Started::Different(known.id),
+        Some(known) => match known.state.as_str() {
+            "uploading" => Started::Uploading(known.id),
+            "accepted" => Started::Accepted(known.id),
+            _ => Started::Swept,
+        },
+    })
 }
 
-/// Takes an upload whose object is stored, and hangs it on its product. False if the sweep was faster.
-pub async fn accept(conn: &mut PgConnection, id: i64) -> sqlx::Result<bool> {
+/// Takes an upload whose object is stored, and hangs it on its product.
+pub async fn accept(conn: &mut PgConnection, id: i64) -> sqlx::Result<Accepted> {
     let accepted = sqlx::query!(
         "update photos set state = 'accepted', updated_at = now() where id = $1 and state = 'uploading'",
         id,
@@ -61,7 +112,14 @@ pub async fn accept(conn: &mut PgConnection, id: i64) -> sqlx::Result<bool> {
     .await?
     .rows_affected();
     if accepted == 0 {
-        return Ok(false);
+        let was_before = sqlx::query_scalar!(
+            r#"select exists (select from photos where id = $1 and state = 'accepted') as "exists!""#,
+            id,
+        );
+        return Ok(match was_before.fetch_one(conn).await? {
+            true => Accepted::Before,
+            false => Accepted::Swept,
+        });
     }
     sqlx::query!(
         "insert into photo_versions (photo_id, version, edits) values ($1, 1, $2)",
@@ -79,7 +137,7 @@ pub async fn accept(conn: &mut PgConnection, id: i64) -> sqlx::Result<bool> {
     )
     .execute(&mut *conn)
     .await?;
-    Ok(true)
+    Ok(Accepted::Now)
 }
 
 /// Asks for a new version of a photo. None if there is no such photo.

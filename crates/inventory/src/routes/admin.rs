@@ -9,6 +9,7 @@ use shop_db::Freshness;
 use shop_queue::messages::{Crop, PhotoEdits};
 use shop_web::consistency::Consistency;
 use shop_web::extract::{Form, Path, Query, Shopkeeper};
+use shop_web::idempotency::IdempotencyKey;
 use shop_web::page::{Html, Page};
 
 use crate::catalogue;
@@ -42,6 +43,8 @@ struct EditPage {
     counts: Counts,
     price: String,
     latest: Option<LatestVersion>,
+    /// Made with the page, so that a picture that is sent twice is one photo.
+    upload_key: IdempotencyKey,
 }
 
 /// Title and price.
@@ -122,6 +125,7 @@ pub async fn show(
         product,
         counts,
         latest,
+        upload_key: IdempotencyKey::random(),
     })
     .into_response())
 }

@@ -11,6 +11,7 @@ use shop_queue::messages::PhotoEdits;
 use shop_session::{Role, SessionUser};
 use shop_web::consistency::Consistency;
 use shop_web::extract::{CurrentUser, Json, Path, Shopkeeper};
+use shop_web::idempotency::IdempotencyKey;
 use shop_web::photo::Photo;
 
 use crate::catalogue;
@@ -57,16 +58,22 @@ pub struct UploadForm {
     pub purpose: Option<Purpose>,
     pub product_id: Option<i64>,
     pub alt: String,
+    /// Forms carry it as a field, others as a header.
+    pub key: Option<IdempotencyKey>,
 }
 
-/// `POST /api/photos`
+/// `POST /api/photos`. With an `Idempotency-Key` it can be sent again until it is answered, and is one photo.
 pub async fn upload(
     State(app): State<AppState>,
     CurrentUser { user, .. }: CurrentUser,
     consistency: Consistency,
+    headers: HeaderMap,
     form: Multipart,
 ) -> Result<Response> {
-    let upload = read_form(form, &app.upload_memory).await?.into_upload(&user)?;
+    let key = IdempotencyKey::of(&headers)?;
+    let mut form = read_form(form, &app.upload_memory).await?;
+    form.key = key.or(form.key);
+    let upload = form.into_upload(&user)?;
     let id = uploads::take(&app, &consistency, upload).await?;
     let url = format!("/api/photos/{id}");
     let accepted = Accepted {
@@ -179,6 +186,7 @@ pub async fn read_form(mut form: Multipart, memory: &UploadMemory) -> Result<Upl
                 }
                 text.clone_into(&mut read.alt);
             }
+            "idempotency_key" => read.key = Some(IdempotencyKey::parse(text)?),
             _ => {}
         }
     }
@@ -226,6 +234,7 @@ impl UploadForm {
         }
         Ok(Upload {
             owner_id: user.id,
+            key: self.key.unwrap_or_else(IdempotencyKey::random),
             purpose,
             product_id: self.product_id,
             alt: self.alt,

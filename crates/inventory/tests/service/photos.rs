@@ -2,17 +2,27 @@
 
 use inventory::domain::original::Original;
 use inventory::domain::photo::{Made, MadeVariant, Purpose};
-use inventory::queries::photos::{self, NewPhoto, Reported};
+use inventory::queries::photos::{self, Accepted, NewPhoto, Reported, Started};
 use inventory::queries::{outbox, products};
+use shop_web::idempotency::IdempotencyKey;
 use shop_queue::messages::{PhotoEdits, PhotoProcess};
 use sqlx::PgPool;
 
 use crate::shop::print;
 
 async fn upload(pool: &PgPool, product_id: Option<i64>) -> i64 {
+    match start(pool, product_id, 7, &IdempotencyKey::random(), 1).await {
+        Started::Uploading(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn start(pool: &PgPool, product_id: Option<i64>, owner_id: i64, key: &IdempotencyKey, hash: u8) -> Started {
     let mut conn = pool.acquire().await.expect("a connection");
     let photo = NewPhoto {
-        owner_id: 7,
+        owner_id,
+        key,
+        hash: &[hash; 32],
         purpose: Purpose::Product,
         product_id,
         alt: "",
@@ -28,7 +38,39 @@ async fn upload(pool: &PgPool, product_id: Option<i64>) -> i64 {
 
 async fn accept(pool: &PgPool, id: i64) -> bool {
     let mut conn = pool.acquire().await.expect("a connection");
-    photos::accept(&mut conn, id).await.expect("an answer")
+    photos::accept(&mut conn, id).await.expect("an answer") == Accepted::Now
+}
+
+#[sqlx::test(migrations = "../../migrations/inventory")]
+async fn a_key_stands_for_one_upload_of_its_owner(pool: PgPool) {
+    let key = IdempotencyKey::random();
+    let Started::Uploading(id) = start(&pool, None, 7, &key, 1).await else {
+        panic!("a new key")
+    };
+    assert_eq!(start(&pool, None, 7, &key, 1).await, Started::Uploading(id));
+    assert_eq!(start(&pool, None, 7, &key, 2).await, Started::Different(id));
+    assert!(matches!(start(&pool, None, 8, &key, 1).await, Started::Uploading(other) if other != id));
+    let mut conn = pool.acquire().await.expect("a connection");
+    let mut accept = async |id| photos::accept(&mut conn, id).await.expect("an answer");
+    assert_eq!(accept(id).await, Accepted::Now);
+    assert_eq!(accept(id).await, Accepted::Before);
+    assert_eq!(start(&pool, None, 7, &key, 1).await, Started::Accepted(id));
+    assert_eq!(start(&pool, None, 7, &key, 2).await, Started::Different(id));
+}
+
+#[sqlx::test(migrations = "../../migrations/inventory")]
+async fn a_key_whose_upload_is_swept_away_is_free_again(pool: PgPool) {
+    let key = IdempotencyKey::random();
+    let Started::Uploading(id) = start(&pool, None, 7, &key, 1).await else {
+        panic!("a new key")
+    };
+    let mut conn = pool.acquire().await.expect("a connection");
+    let taken = photos::take_stale(&mut conn, 0.0, 10).await.expect("an answer");
+    assert_eq!(taken, [id]);
+    assert_eq!(start(&pool, None, 7, &key, 1).await, Started::Swept);
+    assert_eq!(photos::accept(&mut conn, id).await.expect("an answer"), Accepted::Swept);
+    photos::forget(&mut conn, id).await.expect("an answer");
+    assert!(matches!(start(&pool, None, 7, &key, 1).await, Started::Uploading(new) if new != id));
 }
 
 async fn accepted(pool: &PgPool, product_id: Option<i64>) -> i64 {

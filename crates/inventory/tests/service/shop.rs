@@ -12,7 +12,7 @@ use shop_objects::{ObjectArgs, Objects};
 use shop_queue::{Queue, QueueArgs, QueueOptions};
 use shop_session::{Role, Session, SessionArgs, SessionUser, Sessions};
 use shop_telemetry::startup::SecretFile;
-use shop_testkit::{TestServer, unique, wait_until};
+use shop_testkit::{FaultyProxy, TestServer, unique, wait_until};
 use shop_web::{WebArgs, WebState};
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -44,6 +44,22 @@ impl Shop {
 
     /// The same with another broker, or none.
     pub(crate) async fn open_with_broker(pool: PgPool, broker: QueueArgs) -> Self {
+        let db = cluster(&pool, None).await;
+        Self::open_on(pool, db, broker).await
+    }
+
+    /// The same with proxies before the database, which look like hosts of it. The testbed's broker may not be there yet.
+    pub(crate) async fn open_behind(pool: PgPool, hosts: &[FaultyProxy]) -> Self {
+        let args = QueueArgs::for_url(&shop_testkit::amqp_url()).expect("the broker's URL");
+        let db = cluster(&pool, Some(hosts)).await;
+        wait_until("all hosts are known", PATIENCE, async || {
+            db.status().iter().all(|host| host.up)
+        })
+        .await;
+        Self::open_on(pool, db, args).await
+    }
+
+    async fn open_on(pool: PgPool, db: Cluster, broker: QueueArgs) -> Self {
         let objects = tempfile::tempdir().expect("a folder");
         let prefix = unique("inventory");
         let sessions = Sessions::connect(SessionArgs::single_node(shop_testkit::sentinel(), format!("{prefix}:")))
@@ -59,7 +75,7 @@ impl Shop {
         };
         let cache = shop_testkit::cache_url().replace("redis://", "");
         let app = AppState::new(
-            cluster(&pool).await,
+            db,
             Cache::connect(&CacheArgs::at(cache, format!("{prefix}:"))),
             Queue::connect(
                 broker,
@@ -185,7 +201,12 @@ async fn log_in(app: &AppState, id: i64, role: Role) -> String {
     format!("zillion_session={}", id.to_cookie())
 }
 
-async fn cluster(pool: &PgPool) -> Cluster {
+/// The host and port of a test's database.
+pub(crate) fn host_of(pool: &PgPool) -> String {
+    ClusterConfig::for_url("inventory", &url_of(pool)).expect("a database's URL").hosts[0].clone()
+}
+
+async fn cluster(pool: &PgPool, hosts: Option<&[FaultyProxy]>) -> Cluster {
     let mut config = ClusterConfig::for_url("inventory", &url_of(pool)).expect("a database's URL");
     // Many tests share one machine, and none of them is about a slow one.
     config.connect_timeout = PATIENCE;
@@ -193,6 +214,9 @@ async fn cluster(pool: &PgPool) -> Cluster {
     config.probe_timeout = PATIENCE;
     config.read_wait = PATIENCE;
     config.write_wait = PATIENCE;
+    if let Some(hosts) = hosts {
+        config.hosts = hosts.iter().map(|proxy| proxy.addr().to_string()).collect();
+    }
     Cluster::connect(config).await.expect("a cluster")
 }
 

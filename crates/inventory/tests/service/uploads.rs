@@ -4,13 +4,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_queue::messages::PhotoProcess;
 use shop_queue::{Delivered, Outcome, QueueArgs};
-use shop_testkit::wait_until;
-use sqlx::PgPool;
+use shop_testkit::{FaultyProxy, wait_until};
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::shop::{PATIENCE, Shop, picture, print, upload_form};
+use crate::shop::{PATIENCE, Shop, host_of, picture, print, upload_form};
 
 async fn outbox_length(pool: &PgPool) -> i64 {
     let (length,): (i64,) = sqlx::query_as("select count(*) from photo_outbox")
@@ -47,6 +47,89 @@ async fn an_upload_is_accepted_published_and_shown_as_being_framed(pool: PgPool)
         outbox_length(&shop.pool).await == 0
     })
     .await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrations = "../../migrations/inventory")]
+async fn an_upload_that_is_sent_again_under_its_key_is_one_photo(pool: PgPool) {
+    let product = print(&pool, "Harbour", 3).await;
+    let shop = Shop::open(pool).await;
+    let form = |width| upload_form(picture(width, 30)).text("product_id", product.to_string());
+    let send = async |key: &str, form: reqwest::multipart::Form| {
+        let request = shop.post("/api/photos", Some(&shop.shopkeeper)).multipart(form);
+        let answer = request.header("idempotency-key", key).send().await.expect("an answer");
+        let status = answer.status();
+        let body: Value = answer.json().await.expect("JSON");
+        (status, body)
+    };
+    let both = tokio::join!(send("one", form(40)), send("one", form(40)));
+    assert_eq!(both.0.0, StatusCode::ACCEPTED);
+    assert_eq!(both.0, both.1);
+    assert_eq!(send("one", form(40)).await, both.0);
+
+    let (status, problem) = send("one", form(41)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem["type"], "/problems/idempotency-key-reused");
+    assert_eq!(problem["photo_id"], both.0.1["id"]);
+    assert_eq!(send("no key", form(40)).await.0, StatusCode::BAD_REQUEST);
+
+    let in_form = || form(40).text("idempotency_key", "two");
+    let page = format!("/admin/products/{product}/photo");
+    for _ in 0..2 {
+        let request = shop.post(&page, Some(&shop.shopkeeper)).multipart(in_form());
+        assert_eq!(request.send().await.expect("an answer").status(), StatusCode::SEE_OTHER);
+    }
+    let (photos, versions): (i64, i64) =
+        sqlx::query_as("select (select count(*) from photos), (select count(*) from photo_versions)")
+            .fetch_one(&shop.pool)
+            .await
+            .expect("counts");
+    assert_eq!((photos, versions), (2, 2));
+    shop.close().await;
+}
+
+#[sqlx::test(migrations = "../../migrations/inventory")]
+async fn an_upload_is_accepted_once_although_the_database_s_host_dies_at_any_step_of_it(pool: PgPool) {
+    let product = print(&pool, "Harbour", 3).await;
+    let hosts = [FaultyProxy::start(&host_of(&pool)).await, FaultyProxy::start(&host_of(&pool)).await];
+    let shop = Shop::open_behind(pool, &hosts).await;
+    let waiting = async || -> i64 {
+        sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+        )
+        .fetch_one(&shop.pool)
+        .await
+        .expect("a count")
+    };
+    for table in ["photos", "photo_versions"] {
+        wait_until("all hosts are known", PATIENCE, async || {
+            shop.app.db.status().iter().all(|host| host.up)
+        })
+        .await;
+        let writes_on = shop.app.db.write().await.expect("a primary").host().to_owned();
+        let host = hosts.iter().find(|host| host.addr().to_string() == writes_on);
+        let host = host.expect("one of the hosts");
+        let mut lock = shop.pool.begin().await.expect("a transaction");
+        let statement = format!("lock table {table} in share mode");
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut *lock)
+            .await
+            .expect("the lock");
+        let form = upload_form(picture(40, 30)).text("product_id", product.to_string());
+        let uploading = tokio::spawn(shop.post("/api/photos", Some(&shop.shopkeeper)).multipart(form).send());
+        wait_until("it is being written", PATIENCE, async || waiting().await == 1).await;
+        host.cut();
+        wait_until("it is written again", PATIENCE, async || waiting().await == 2).await;
+        lock.rollback().await.expect("the lock's end");
+        let answer = uploading.await.expect("a request that ends").expect("an answer");
+        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{table}");
+        host.thaw();
+    }
+    let (photos,): (i64,) = sqlx::query_as("select count(*) from photos")
+        .fetch_one(&shop.pool)
+        .await
+        .expect("a count");
+    assert_eq!(photos, 2);
     shop.close().await;
 }
 

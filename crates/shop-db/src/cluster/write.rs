@@ -35,6 +35,29 @@ where
     }
 }
 
+/// Runs `work` on the primary and, where that is lost meanwhile, on the next one.
+pub(super) async fn run_idempotent<T, F, Fut>(shared: &Shared, work: F) -> Result<T, DbError>
+where
+    F: Fn(WriteConn) -> Fut,
+    Fut: Future<Output = Result<T, DbError>>,
+{
+    let last_rerun = Instant::now() + shared.config.write_wait;
+    loop {
+        let error = match run(shared, &work).await {
+            Err(error) if error.is_of_host() && Instant::now() < last_rerun => error,
+            outcome => return outcome,
+        };
+        tracing::info!(
+            db.cluster = shared.config.name,
+            error = &error as &dyn std::error::Error,
+            "Writing again, on the next primary"
+        );
+        metrics::counter!("db_writes_rerun_total", "cluster" => shared.config.name.clone()).increment(1);
+        // A host that is stopping refuses at once, and goes on being taken for the primary for a moment.
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
 pub(super) async fn connection(shared: &Shared) -> Result<WriteConn, DbError> {
     let since = Instant::now();
     let deadline = since + shared.config.write_wait;

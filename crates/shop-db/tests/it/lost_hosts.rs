@@ -127,6 +127,44 @@ async fn a_write_on_a_host_that_freezes_ends_and_is_not_run_again() {
 }
 
 #[tokio::test]
+async fn a_write_that_may_be_done_twice_is_run_again_on_another_host() {
+    let database = FreshDatabase::empty().await;
+    let (config, first, second) = two_hosts(&database).await;
+    let cluster = connect(config).await;
+    let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let writing = tokio::spawn(async move {
+        cluster
+            .writing_idempotent(|mut connection| {
+                let host = connection.host().to_owned();
+                sender.send(host.clone()).unwrap();
+                async move {
+                    sqlx::query("select pg_sleep(0.2)").execute(&mut *connection).await?;
+                    Ok(host)
+                }
+            })
+            .await
+    });
+    assert_eq!(begun.recv().await.unwrap(), first.addr().to_string());
+    first.cut();
+    let ended = tokio::time::timeout(SOON, writing).await.expect("an end").unwrap();
+    assert_eq!(ended.unwrap(), second.addr().to_string());
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_is_not_run_again() {
+    let database = FreshDatabase::empty().await;
+    let cluster = connect(config(&database)).await;
+    let runs = std::sync::atomic::AtomicUsize::new(0);
+    let refused = cluster.writing_idempotent(async |mut connection| {
+        runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        sqlx::query("select 1 / 0").execute(&mut *connection).await?;
+        Ok(())
+    });
+    assert!(matches!(refused.await, Err(DbError::Sqlx(_))));
+    assert_eq!(runs.into_inner(), 1);
+}
+
+#[tokio::test]
 async fn a_read_whose_connection_the_server_ends_is_run_again() {
     let database = FreshDatabase::empty().await;
     let cluster = connect(config(&database)).await;

@@ -1,5 +1,7 @@
 //! Accounts, in the cluster that the user's slot points to.
 
+use std::time::Duration;
+
 use shop_session::Role;
 use sqlx::PgConnection;
 
@@ -44,6 +46,7 @@ pub async fn next_number(conn: &mut PgConnection) -> sqlx::Result<i64> {
         .await
 }
 
+/// Writes a new account. Once more does no harm.
 pub async fn insert(
     conn: &mut PgConnection,
     user_id: UserId,
@@ -52,7 +55,8 @@ pub async fn insert(
     password_hash: &str,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into accounts (user_id, email, name, password_hash) values ($1, $2, $3, $4)",
+        "insert into accounts (user_id, email, name, password_hash) values ($1, $2, $3, $4)
+         on conflict (user_id) do nothing",
         user_id.0,
         email.as_str(),
         name.as_str(),
@@ -112,6 +116,18 @@ pub async fn exists(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<bo
     let found = sqlx::query_scalar!(
         r#"select exists (select from accounts where user_id = $1) as "found!""#,
         user_id.0
+    );
+    found.fetch_one(conn).await
+}
+
+/// Whether an account was made less than `age` ago.
+pub async fn is_younger_than(conn: &mut PgConnection, user_id: UserId, age: Duration) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (
+               select from accounts where user_id = $1 and created_at > now() - make_interval(secs => $2)
+           ) as "found!""#,
+        user_id.0,
+        age.as_secs_f64()
     );
     found.fetch_one(conn).await
 }

@@ -224,11 +224,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(body): Json<NewOrderJson>,
 ) -> Result<Response> {
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok())
-        .ok_or(Error::NoKey)?;
-    let key = IdempotencyKey::parse(key).map_err(|_| Error::NoKey)?;
+    let key = IdempotencyKey::of(&headers).ok().flatten().ok_or(Error::NoKey)?;
     let wish = body.parse(key)?;
     let user_id = UserId(user.id);
     let order = match place(&app, &consistency, user_id, wish).await? {
@@ -369,7 +365,7 @@ fn cancelled(order: &Order) -> Error {
 }
 
 fn new_key() -> String {
-    Uuid::new_v4().to_string()
+    IdempotencyKey::random().as_str().to_owned()
 }
 
 impl CheckoutForm {

@@ -2,12 +2,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use shop_db::Freshness;
 use shop_session::{Role, SessionUser};
 use shop_web::extract::{Consistency, CurrentUser, Json, MaybeSession, Path, SessionCookie};
 
 use super::account;
 use super::sessions::open;
-use crate::accounts::register;
+use crate::accounts::{RegisterError, register, repeated};
 use crate::domain::{AccountName, Email, Password, UserId};
 use crate::error::{Error, Result};
 use crate::state::AppState;
@@ -86,7 +87,12 @@ pub(super) async fn sign_up(
     let name = AccountName::parse(name)?;
     let password = Password::parse_new(password)?;
     let hash = app.passwords.hash(&password).await?;
-    let registration = register(&app.shards, &email, &name, &hash).await?;
+    let registration = match register(&app.shards, &email, &name, &hash).await {
+        Err(RegisterError::EmailTaken) => {
+            return sign_up_again(app, consistency, &email, &password).await;
+        }
+        registration => registration?,
+    };
     consistency.wrote(app.cluster(registration.user_id).name(), registration.position);
     Ok(SessionUser {
         id: registration.user_id.0,
@@ -94,4 +100,18 @@ pub(super) async fn sign_up(
         email: email.as_str().to_owned(),
         role: Role::Customer,
     })
+}
+
+async fn sign_up_again(
+    app: &AppState,
+    consistency: &Consistency,
+    email: &Email,
+    password: &Password,
+) -> Result<SessionUser> {
+    let user = repeated(&app.shards, &app.passwords, &app.failed_logins, email, password).await?;
+    let user = user.ok_or(RegisterError::EmailTaken)?;
+    let cluster = app.cluster(UserId(user.id));
+    let position = cluster.reading(Freshness::Primary, async |mut conn| conn.flushed().await);
+    consistency.wrote(cluster.name(), position.await?);
+    Ok(user)
 }

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shop_testkit::TestServer;
 use user::accounts::{RegisterError, claim_email, finish, register};
-use user::domain::{AccountName, Email};
+use user::domain::{AccountName, Email, UserId};
 
 use crate::shop::{Setup, Shop, send_until_served};
 
@@ -106,6 +106,56 @@ async fn a_registration_that_stopped_before_its_last_step_still_has_its_owner() 
     drop(conn);
     let other = register(shards, &email, &name(), "hash").await;
     assert!(matches!(other, Err(RegisterError::EmailTaken)), "{other:?}");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_registration_that_is_sent_again_is_the_same_one() {
+    let shop = two_clusters().await;
+    let send = async |password: &str| {
+        let account = json!({"email": "ada@example.org", "name": "Ada", "password": password});
+        let request = TestServer::new_client()
+            .post(shop.server.url("/api/users"))
+            .json(&account);
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status();
+        let body: serde_json::Value = answer.json().await.expect("JSON");
+        (status, body["id"].as_i64())
+    };
+    let both = tokio::join!(send("correct horse"), send("correct horse"));
+    assert_eq!(both.0.0, StatusCode::CREATED);
+    assert_eq!(both.0, both.1);
+    assert_eq!(send("correct horse").await, both.0);
+    assert_eq!(send("another horse").await, (StatusCode::CONFLICT, None));
+
+    let user_id = UserId(both.0.1.expect("an id"));
+    let mut conn = shop.state.cluster(user_id).write().await.expect("a primary");
+    sqlx::query("update accounts set created_at = now() - interval '11 minutes'")
+        .execute(&mut *conn)
+        .await
+        .expect("an account that is older");
+    drop(conn);
+    assert_eq!(send("correct horse").await, (StatusCode::CONFLICT, None));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn whoever_tries_passwords_by_registering_is_held_to_the_limit_of_logins() {
+    let shop = two_clusters().await;
+    let register = async |password: &str| {
+        let account = json!({"email": "ada@example.org", "name": "Ada", "password": password});
+        let request = shop.server.client.post(shop.server.url("/api/users")).json(&account);
+        request.send().await.expect("an answer").status()
+    };
+    assert_eq!(register("correct horse").await, StatusCode::CREATED);
+    for _ in 0..10 {
+        assert_eq!(register("a wrong guess").await, StatusCode::CONFLICT);
+    }
+    assert_eq!(register("correct horse").await, StatusCode::CONFLICT);
+    let log_in = json!({"email": "ada@example.org", "password": "correct horse"});
+    let request = shop.server.client.post(shop.server.url("/api/sessions")).json(&log_in);
+    let refused = request.send().await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     shop.close().await;
 }
 

@@ -1,6 +1,6 @@
 //! A database host that dies while it reads for a page, or writes an order: the visitor doesn't notice.
 
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use shop_testkit::wait_until;
 use sqlx::{AssertSqlSafe, Executor};
@@ -90,24 +90,24 @@ async fn waiting(shop: &Shop) -> i64 {
     .expect("a count")
 }
 
-/// Buys something while `lock` keeps the order from being written, cuts the host off that writes it, and lets go once the
-/// order is tried again on the other one.
+/// Sends a request while `lock` keeps it from writing, cuts the host off that it writes on, and lets go once it is written
+/// again on the other one.
+async fn write_across_a_cut(shop: &Shop, lock: &str, request: RequestBuilder) -> Response {
+    let mut locker = shop.users_dbs[0].connect().await;
+    locker.execute(AssertSqlSafe(lock.to_owned())).await.expect("the lock");
+    let asking = tokio::spawn(request.send());
+    wait_until("it is being written", PATIENCE, async || waiting(shop).await == 1).await;
+    shop.proxies[0][0].cut();
+    wait_until("it is written again", PATIENCE, async || waiting(shop).await == 2).await;
+    locker.execute("rollback").await.expect("the lock's end");
+    asking.await.expect("a request that ends").expect("an answer")
+}
+
 async fn buy_across_a_cut(shop: &Shop, lock: &str) {
     let product_id = shop.print(10).await;
     let customer = shop.customer().await;
     customer.put_in_cart(product_id, 2).await;
-    let mut locker = shop.users_dbs[0].connect().await;
-    locker.execute(AssertSqlSafe(lock.to_owned())).await.expect("the lock");
-    let key = new_key();
-    let buying = tokio::spawn(customer.checkout(&key, PAYS).send());
-    wait_until("the order is being written", PATIENCE, async || {
-        waiting(shop).await == 1
-    })
-    .await;
-    shop.proxies[0][0].cut();
-    wait_until("it is written again", PATIENCE, async || waiting(shop).await == 2).await;
-    locker.execute("rollback").await.expect("the lock's end");
-    let answer = buying.await.expect("a request that ends").expect("an answer");
+    let answer = write_across_a_cut(shop, lock, customer.checkout(&new_key(), PAYS)).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     let order: serde_json::Value = answer.json().await.expect("an order");
     assert_eq!(order["state"], "confirmed");
@@ -137,4 +137,23 @@ async fn an_order_is_confirmed_although_the_answer_to_its_commit_is_lost() {
         .expect("a trigger");
     buy_across_a_cut(&shop, "begin; select pg_advisory_xact_lock(4242)").await;
     shop.close().await;
+}
+
+#[tokio::test]
+async fn an_account_is_made_although_the_host_dies_at_any_step_of_it() {
+    for table in ["emails", "accounts"] {
+        let shop = open().await;
+        let lock = format!("begin; lock table {table} in share mode");
+        let account = json!({"email": "ada@example.org", "name": "Ada", "password": "correct horse"});
+        let request = shop.server.client.post(shop.server.url("/api/users")).json(&account);
+        let answer = write_across_a_cut(&shop, &lock, request).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{table}");
+        let mut conn = shop.users_dbs[0].connect().await;
+        let accounts: i64 = sqlx::query_scalar("select count(*) from accounts")
+            .fetch_one(&mut conn)
+            .await
+            .expect("a count");
+        assert_eq!(accounts, 1, "{table}");
+        shop.close().await;
+    }
 }
