@@ -33,11 +33,11 @@ use crate::worker::Worker;
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
 const TRIES_MAX: usize = 3;
-/// After this a request that may be sent twice is given up on one backend, if another is there to ask.
-const TRY_PATIENCE: Duration = Duration::from_secs(2);
-/// The same for what may be sent twice by its key. A checkout answers after 7 s at the latest, with 202 if need be:
+/// After this a safe request is given up on one backend, if another is there to ask.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for what its service does once by its key. A checkout answers after 7 s at the latest, with 202 if need be:
 /// until then it may be waiting for a payment or a database, and the backend is sound.
-const TRY_PATIENCE_KEYED: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE_KEYED: Duration = Duration::from_secs(8);
 /// What must not be sent twice goes over pooled connections only if they were used this recently: the others may just
 /// be closing.
 const IDLE_MAX_UNREPEATABLE: Duration = Duration::from_secs(1);
@@ -53,6 +53,10 @@ pub(crate) struct Order<'a> {
     pub(crate) deadline: Instant,
     /// Whether the request does no harm when it arrives twice.
     pub(crate) is_repeatable: bool,
+    /// How long one backend may take, if it is repeatable and another is there to ask. Without it a request is repeated
+    /// only when its connection has broken: a backend that is frozen may still do what it was sent, and undo by that
+    /// what its client asked for later.
+    pub(crate) patience: Option<Duration>,
     /// How far the client's body has come.
     pub(crate) upload: Rc<Cell<Upload>>,
 }
@@ -255,18 +259,12 @@ impl Order<'_> {
         };
         let is_reused = lease.is_reused;
         let began = Instant::now();
-        let patience = if request.method().is_safe() {
-            TRY_PATIENCE
-        } else {
-            TRY_PATIENCE_KEYED
-        };
         deadline::pass_on(request.headers_mut(), self.deadline);
         let sent = {
             let mut sending = pin!(lease.sender.try_send_request(request));
-            let impatient_at = if is_repeatable {
-                self.deadline.min(began + patience)
-            } else {
-                self.deadline
+            let impatient_at = match self.patience {
+                Some(patience) if is_repeatable => self.deadline.min(began + patience),
+                _ => self.deadline,
             };
             let mut sent = tokio::time::timeout_at(impatient_at.into(), &mut sending).await;
             if sent.is_err() && impatient_at < self.deadline {

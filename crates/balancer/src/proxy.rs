@@ -20,7 +20,7 @@ use crate::body::{RequestBody, ResponseBody, StreamingBody, Upload};
 use crate::compress::{self, FrontBody};
 use crate::deadline;
 use crate::exchange::{Exchange, start_of};
-use crate::forward::{Answer, Order};
+use crate::forward::{Answer, Order, PATIENCE, PATIENCE_KEYED};
 use crate::forwarded::{self, Hop};
 use crate::gate;
 use crate::headers::{self, Failover, IDEMPOTENCY_KEY};
@@ -197,6 +197,11 @@ async fn pass_on(
     let upload = Rc::new(Cell::new(Upload::AwaitsBackend));
     let is_keyed = route.keyed && parts.headers.contains_key(IDEMPOTENCY_KEY);
     let is_repeatable = parts.method.is_idempotent() || route.idempotent || is_keyed;
+    let patience = match (parts.method.is_safe(), is_keyed) {
+        (true, _) => Some(PATIENCE),
+        (false, true) => Some(PATIENCE_KEYED),
+        (false, false) => None,
+    };
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else if is_repeatable && body.size_hint().exact().is_some_and(|bytes| bytes <= KEPT_BYTES_MAX) {
@@ -228,6 +233,7 @@ async fn pass_on(
         hedge_after: route.hedge_after,
         deadline,
         is_repeatable,
+        patience,
         upload,
     };
     let outcome = order.send(exchange, request, failovers).await;

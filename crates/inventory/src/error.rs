@@ -180,7 +180,8 @@ impl From<Error> for Problem {
                 }
             }
             Error::InvalidKey(reason) => {
-                Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-invalid", "That is no key").detail(sentence(&reason))
+                Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-invalid", "That is no key")
+                    .detail(sentence(&reason))
             }
             Error::KeyReused(photo_id) => bad(
                 "idempotency-key-reused",

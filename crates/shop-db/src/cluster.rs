@@ -90,8 +90,9 @@ impl Cluster {
     }
 
     /// Runs a write that has the same effect however often it is done, as one does that a key of the caller's own makes
-    /// single. If the host is lost meanwhile, it is run again on the next primary, for as long as a write may wait for
-    /// one: the caller doesn't notice. Also the lost host may have done it.
+    /// single. If the host is lost meanwhile, it is run again on the next primary: the caller doesn't notice. Also the
+    /// lost host may have done it. A run is begun for as long as a write may wait for a primary, and may wait itself, so that
+    /// the end comes after twice that time at the latest, and what the work takes.
     pub async fn writing_idempotent<T, F, Fut>(&self, work: F) -> Result<T, DbError>
     where
         F: Fn(WriteConn) -> Fut,

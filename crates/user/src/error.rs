@@ -70,7 +70,7 @@ impl Error {
             .detail(invalid.0),
             Self::NotFound => Problem::not_found(),
             Self::NoKey => Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-missing", "The key is missing")
-                .detail("An order needs the header Idempotency-Key, 1 to 64 visible ASCII characters."),
+                .detail("An order needs one header Idempotency-Key, 1 to 64 visible ASCII characters."),
             Self::CartEmpty => Problem::new(StatusCode::CONFLICT, "cart-empty", "Your cart is empty")
                 .detail("Put a print into it first."),
             Self::UnknownProduct(product_id) => {
@@ -148,12 +148,16 @@ fn register(error: RegisterError) -> Problem {
     match error {
         RegisterError::EmailTaken => Problem::new(StatusCode::CONFLICT, "email-taken", "You have an account already")
             .detail("There is an account with this e-mail. Log in instead."),
-        RegisterError::EmailClaimed => {
+        RegisterError::EmailClaimed | RegisterError::Overtaken => {
             Problem::new(StatusCode::CONFLICT, "email-claimed", "A registration is under way")
                 .detail("Somebody is registering with this e-mail right now. Try again in a moment.")
         }
         RegisterError::Password(error) => password(&error),
         RegisterError::Db(error) => error.into(),
+        RegisterError::NumberTaken(user_id) => {
+            tracing::warn!(user.id = %user_id, "A number was given twice");
+            Problem::unavailable()
+        }
         RegisterError::OutOfNumbers => {
             tracing::error!("The user numbers of a cluster are used up");
             Problem::internal()

@@ -130,8 +130,7 @@ async fn what_has_the_same_effect_twice_is_sent_twice_with_a_small_body() {
         );
         let front = Front::start(&routes(&[&broken, &sound], &[]), limits(), 2).await;
         for _ in 0..20 {
-            let request =
-                format!("{start} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+            let request = format!("{start} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
             let answer = raw(front.public, &request).await;
             assert_eq!(status(&answer), 200, "{answer}");
             assert!(answer.contains("\n\nhello"), "{answer}");
@@ -164,6 +163,17 @@ async fn an_order_that_waits_is_neither_sent_twice_nor_held_against_its_backend(
     assert_eq!(status(&answer), 200, "{answer}");
     assert_eq!(first.count() + second.count(), 1);
     assert_eq!(metric(front.admin, TIMEOUTS).await, 0);
+}
+
+/// A backend that wakes up late would undo what its client asked for since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_without_a_key_is_not_sent_to_another_while_its_backend_is_silent() {
+    let (first, second) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
+    let front = Front::start(&routes(&[&first, &second], &[]), limits(), 2).await;
+    let put = "PUT /api/cart/slow/8500 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+    let answer = raw(front.public, put).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert_eq!(first.count() + second.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

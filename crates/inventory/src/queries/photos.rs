@@ -83,6 +83,14 @@ pub async fn start_upload(conn: &mut PgConnection, photo: &NewPhoto<'_>) -> sqlx
     if let Some(id) = new {
         return Ok(Started::Uploading(id));
     }
+    // It is being uploaded from now on, for the sweep as well.
+    sqlx::query!(
+        "update photos set created_at = now() where owner_id = $1 and upload_key = $2 and state = 'uploading'",
+        photo.owner_id,
+        photo.key.as_str(),
+    )
+    .execute(&mut *conn)
+    .await?;
     let known = sqlx::query!(
         r#"select id, state, upload_hash = $3 as "is_same!" from photos where owner_id = $1 and upload_key = $2"#,
         photo.owner_id,
@@ -112,13 +120,14 @@ pub async fn accept(conn: &mut PgConnection, id: i64) -> sqlx::Result<Accepted> 
     .await?
     .rows_affected();
     if accepted == 0 {
-        let was_before = sqlx::query_scalar!(
-            r#"select exists (select from photos where id = $1 and state = 'accepted') as "exists!""#,
+        // Written once more, because what another connection committed may be seen here before a second host has it.
+        let before = sqlx::query!(
+            "update photos set updated_at = now() where id = $1 and state = 'accepted'",
             id,
         );
-        return Ok(match was_before.fetch_one(conn).await? {
-            true => Accepted::Before,
-            false => Accepted::Swept,
+        return Ok(match before.execute(conn).await?.rows_affected() {
+            0 => Accepted::Swept,
+            _ => Accepted::Before,
         });
     }
     sqlx::query!(

@@ -4,8 +4,8 @@ use inventory::domain::original::Original;
 use inventory::domain::photo::{Made, MadeVariant, Purpose};
 use inventory::queries::photos::{self, Accepted, NewPhoto, Reported, Started};
 use inventory::queries::{outbox, products};
-use shop_web::idempotency::IdempotencyKey;
 use shop_queue::messages::{PhotoEdits, PhotoProcess};
+use shop_web::idempotency::IdempotencyKey;
 use sqlx::PgPool;
 
 use crate::shop::print;

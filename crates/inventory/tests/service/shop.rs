@@ -203,7 +203,10 @@ async fn log_in(app: &AppState, id: i64, role: Role) -> String {
 
 /// The host and port of a test's database.
 pub(crate) fn host_of(pool: &PgPool) -> String {
-    ClusterConfig::for_url("inventory", &url_of(pool)).expect("a database's URL").hosts[0].clone()
+    ClusterConfig::for_url("inventory", &url_of(pool))
+        .expect("a database's URL")
+        .hosts[0]
+        .clone()
 }
 
 async fn cluster(pool: &PgPool, hosts: Option<&[FaultyProxy]>) -> Cluster {

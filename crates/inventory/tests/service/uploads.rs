@@ -91,7 +91,10 @@ async fn an_upload_that_is_sent_again_under_its_key_is_one_photo(pool: PgPool) {
 #[sqlx::test(migrations = "../../migrations/inventory")]
 async fn an_upload_is_accepted_once_although_the_database_s_host_dies_at_any_step_of_it(pool: PgPool) {
     let product = print(&pool, "Harbour", 3).await;
-    let hosts = [FaultyProxy::start(&host_of(&pool)).await, FaultyProxy::start(&host_of(&pool)).await];
+    let hosts = [
+        FaultyProxy::start(&host_of(&pool)).await,
+        FaultyProxy::start(&host_of(&pool)).await,
+    ];
     let shop = Shop::open_behind(pool, &hosts).await;
     let waiting = async || -> i64 {
         sqlx::query_scalar(

@@ -11,6 +11,9 @@ use crate::{DbError, WriteConn};
 /// Pause before the same primary is tried again, unless there is news before.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Longest pause before a write is run again.
+const RERUN_PAUSE_MAX: Duration = Duration::from_millis(400);
+
 /// A primary that was given up may only be slow. Its successor isn't there yet, so that nothing is lost by waiting so long
 /// for an answer, and a write whose outcome is known is worth more.
 const GRACE: Duration = Duration::from_secs(1);
@@ -42,6 +45,7 @@ where
     Fut: Future<Output = Result<T, DbError>>,
 {
     let last_rerun = Instant::now() + shared.config.write_wait;
+    let mut pause = RETRY_PAUSE;
     loop {
         let error = match run(shared, &work).await {
             Err(error) if error.is_of_host() && Instant::now() < last_rerun => error,
@@ -54,7 +58,8 @@ where
         );
         metrics::counter!("db_writes_rerun_total", "cluster" => shared.config.name.clone()).increment(1);
         // A host that is stopping refuses at once, and goes on being taken for the primary for a moment.
-        sleep(RETRY_PAUSE).await;
+        sleep(pause).await;
+        pause = (2 * pause).min(RERUN_PAUSE_MAX);
     }
 }
 

@@ -23,6 +23,10 @@ pub enum RegisterError {
     EmailTaken,
     #[error("a registration with this e-mail is under way")]
     EmailClaimed,
+    #[error("another registration took the e-mail over")]
+    Overtaken,
+    #[error("number {0} was given twice")]
+    NumberTaken(UserId),
     #[error("the cluster's user numbers are used up")]
     OutOfNumbers,
     #[error(transparent)]
@@ -54,15 +58,20 @@ pub async fn register(
     password_hash: &str,
 ) -> Result<Registration, RegisterError> {
     let user_id = new_user_id(shards).await?;
-    // Whoever has claimed the e-mail may be this very registration, sent twice.
     let deadline = Instant::now() + CLAIM_WAIT;
     loop {
-        match claim_for(shards, email, user_id, CLAIM_LIFE).await {
-            Err(RegisterError::EmailClaimed) if Instant::now() < deadline => sleep(CLAIM_PAUSE).await,
-            claimed => break claimed?,
+        let registered = async {
+            claim_for(shards, email, user_id, CLAIM_LIFE).await?;
+            finish(shards, user_id, email, name, password_hash).await
+        };
+        match registered.await {
+            // Whoever has claimed the e-mail may be this very registration, sent twice.
+            Err(RegisterError::EmailClaimed | RegisterError::Overtaken) if Instant::now() < deadline => {
+                sleep(CLAIM_PAUSE).await;
+            }
+            outcome => return outcome,
         }
     }
-    finish(shards, user_id, email, name, password_hash).await
 }
 
 /// Who registered with this e-mail and this password a moment ago. Somebody who got no answer sends the same again, or a
@@ -73,15 +82,26 @@ pub async fn repeated(
     failed: &FailedLogins,
     email: &Email,
     password: &Password,
-) -> Result<Option<SessionUser>, LoginError> {
+) -> Result<Option<(SessionUser, Position)>, LoginError> {
     if !is_new(shards, email).await? {
         return Ok(None);
     }
-    match log_in(shards, passwords, failed, email, password).await {
-        Ok(user) => Ok(Some(user)),
-        Err(LoginError::Refused | LoginError::TooManyFailures) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let user = match log_in(shards, passwords, failed, email, password).await {
+        Ok(user) => user,
+        Err(LoginError::Refused | LoginError::TooManyFailures) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The first one may not have been answered because no second host had it yet.
+    let user_id = UserId(user.id);
+    let account = shards.for_slot(user_id.slot()).writing_idempotent(async |mut conn| {
+        let is_there = accounts::touch(&mut conn, user_id, email).await?;
+        Ok(is_there.then_some(conn.position().await?))
+    });
+    let Some(position) = account.await? else {
+        return Ok(None);
+    };
+    let is_theirs = confirm(shards, email, user_id).await?;
+    Ok(is_theirs.then_some((user, position)))
 }
 
 async fn is_new(shards: &Shards, email: &Email) -> Result<bool, DbError> {
@@ -109,14 +129,12 @@ pub async fn claim_email(shards: &Shards, email: &Email, life: Duration) -> Resu
 }
 
 async fn claim_for(shards: &Shards, email: &Email, user_id: UserId, life: Duration) -> Result<(), RegisterError> {
-    let claimed = shards
-        .for_slot(email.slot())
-        .writing_idempotent(async |mut conn| {
-            if emails::claim(&mut conn, email, user_id, life).await? {
-                return Ok(None);
-            }
-            Ok(Some(emails::find(&mut conn, email).await?))
-        });
+    let claimed = shards.for_slot(email.slot()).writing_idempotent(async |mut conn| {
+        if emails::claim(&mut conn, email, user_id, life).await? {
+            return Ok(None);
+        }
+        Ok(Some(emails::find(&mut conn, email).await?))
+    });
     let Some(claim) = claimed.await? else {
         return Ok(());
     };
@@ -133,21 +151,18 @@ async fn claim_for(shards: &Shards, email: &Email, user_id: UserId, life: Durati
         return Err(RegisterError::EmailClaimed);
     }
     // The account may have been written just before its process ended: then only the confirmation is missing.
-    let home = shards.for_slot(claim.user_id.slot());
-    let has_account = home.reading(Freshness::Primary, async |mut conn| {
-        Ok(accounts::exists(&mut conn, claim.user_id).await?)
-    });
-    let has_account = has_account.await?;
-    if has_account {
+    if has_account(shards, claim.user_id, email).await? {
         confirm(shards, email, claim.user_id).await?;
         return Err(RegisterError::EmailTaken);
     }
-    // One that was taken over, but whose host was lost with the answer, is found to be ours when it is claimed again.
-    let taken = shards
-        .for_slot(email.slot())
-        .writing_idempotent(async |mut conn| {
-            Ok(emails::take_over(&mut conn, email, claim.user_id, user_id, life).await?)
-        });
+    let taken = shards.for_slot(email.slot()).writing_idempotent(async |mut conn| {
+        if emails::take_over(&mut conn, email, claim.user_id, user_id, life).await? {
+            return Ok(true);
+        }
+        // Its host may have been lost with the answer.
+        let owner = emails::find(&mut conn, email).await?;
+        Ok(owner.is_some_and(|owner| owner.user_id == user_id))
+    });
     if taken.await? {
         Ok(())
     } else {
@@ -165,21 +180,30 @@ pub async fn finish(
 ) -> Result<Registration, RegisterError> {
     let home = shards.for_slot(user_id.slot());
     let position = home.writing_idempotent(async |mut conn| {
-        accounts::insert(&mut conn, user_id, email, name, password_hash).await?;
-        conn.position().await
+        let is_written = accounts::insert(&mut conn, user_id, email, name, password_hash).await?;
+        Ok(is_written.then_some(conn.position().await?))
     });
-    let position = position.await?;
+    let position = position.await?.ok_or(RegisterError::NumberTaken(user_id))?;
     if !confirm(shards, email, user_id).await? {
         let removed = home.writing_idempotent(async |mut conn| Ok(accounts::delete(&mut conn, user_id).await?));
         removed.await?;
-        return Err(RegisterError::EmailTaken);
+        return Err(RegisterError::Overtaken);
     }
     metrics::counter!("shop_registrations_total").increment(1);
     tracing::info!(user.id = %user_id, "Registered an account");
     Ok(Registration { user_id, position })
 }
 
-async fn confirm(shards: &Shards, email: &Email, user_id: UserId) -> Result<bool, DbError> {
+/// Whether there is an account, on more than one host. An e-mail is confirmed for no other: who it belongs to must not
+/// outlive the account.
+pub(super) async fn has_account(shards: &Shards, user_id: UserId, email: &Email) -> Result<bool, DbError> {
+    shards
+        .for_slot(user_id.slot())
+        .writing_idempotent(async |mut conn| Ok(accounts::touch(&mut conn, user_id, email).await?))
+        .await
+}
+
+pub(super) async fn confirm(shards: &Shards, email: &Email, user_id: UserId) -> Result<bool, DbError> {
     shards
         .for_slot(email.slot())
         .writing_idempotent(async |mut conn| Ok(emails::confirm(&mut conn, email, user_id).await?))

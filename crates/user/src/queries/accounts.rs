@@ -46,25 +46,37 @@ pub async fn next_number(conn: &mut PgConnection) -> sqlx::Result<i64> {
         .await
 }
 
-/// Writes a new account. Once more does no harm.
+/// Writes a new account. Once more does no harm, and writes all the same: what another connection committed may be seen
+/// here before a second host has it. False: the number is somebody else's. One that was given just before its host died may
+/// be given again.
 pub async fn insert(
     conn: &mut PgConnection,
     user_id: UserId,
     email: &Email,
     name: &AccountName,
     password_hash: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let written = sqlx::query!(
         "insert into accounts (user_id, email, name, password_hash) values ($1, $2, $3, $4)
-         on conflict (user_id) do nothing",
+         on conflict (user_id) do update set user_id = excluded.user_id
+             where accounts.email = excluded.email and accounts.password_hash = excluded.password_hash",
         user_id.0,
         email.as_str(),
         name.as_str(),
         password_hash
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(written.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Whether there is this account. It is written once more, unchanged: after the commit a second host has it, and not only
+/// the one that was asked.
+pub async fn touch(conn: &mut PgConnection, user_id: UserId, email: &Email) -> sqlx::Result<bool> {
+    let written = sqlx::query!(
+        "update accounts set user_id = user_id where user_id = $1 and email = $2",
+        user_id.0,
+        email.as_str()
+    );
+    Ok(written.execute(conn).await?.rows_affected() == 1)
 }
 
 /// Takes back an account whose e-mail went to somebody else before the registration was through.
@@ -110,14 +122,6 @@ pub async fn credentials(conn: &mut PgConnection, user_id: UserId) -> sqlx::Resu
         role: role_from(&row.role),
         password_hash: row.password_hash,
     }))
-}
-
-pub async fn exists(conn: &mut PgConnection, user_id: UserId) -> sqlx::Result<bool> {
-    let found = sqlx::query_scalar!(
-        r#"select exists (select from accounts where user_id = $1) as "found!""#,
-        user_id.0
-    );
-    found.fetch_one(conn).await
 }
 
 /// Whether an account was made less than `age` ago.

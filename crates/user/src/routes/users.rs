@@ -2,7 +2,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use shop_db::Freshness;
 use shop_session::{Role, SessionUser};
 use shop_web::extract::{Consistency, CurrentUser, Json, MaybeSession, Path, SessionCookie};
 
@@ -89,7 +88,10 @@ pub(super) async fn sign_up(
     let hash = app.passwords.hash(&password).await?;
     let registration = match register(&app.shards, &email, &name, &hash).await {
         Err(RegisterError::EmailTaken) => {
-            return sign_up_again(app, consistency, &email, &password).await;
+            let again = repeated(&app.shards, &app.passwords, &app.failed_logins, &email, &password);
+            let (user, position) = again.await?.ok_or(RegisterError::EmailTaken)?;
+            consistency.wrote(app.cluster(UserId(user.id)).name(), position);
+            return Ok(user);
         }
         registration => registration?,
     };
@@ -100,18 +102,4 @@ pub(super) async fn sign_up(
         email: email.as_str().to_owned(),
         role: Role::Customer,
     })
-}
-
-async fn sign_up_again(
-    app: &AppState,
-    consistency: &Consistency,
-    email: &Email,
-    password: &Password,
-) -> Result<SessionUser> {
-    let user = repeated(&app.shards, &app.passwords, &app.failed_logins, email, password).await?;
-    let user = user.ok_or(RegisterError::EmailTaken)?;
-    let cluster = app.cluster(UserId(user.id));
-    let position = cluster.reading(Freshness::Primary, async |mut conn| conn.flushed().await);
-    consistency.wrote(cluster.name(), position.await?);
-    Ok(user)
 }

@@ -76,19 +76,39 @@ async fn a_claim_that_nobody_finished_expires_and_is_taken_over() {
         .expect("an expired claim is free");
     // The slow one comes too late, and leaves no account behind.
     let late = finish(shards, slow, &email, &name(), "hash").await;
-    assert!(matches!(late, Err(RegisterError::EmailTaken)), "{late:?}");
+    assert!(matches!(late, Err(RegisterError::Overtaken)), "{late:?}");
     let mut conn = shop.state.cluster(slow).write().await.expect("a primary");
     assert!(
-        !user::queries::accounts::exists(&mut conn, slow)
+        user::queries::accounts::find(&mut conn, slow)
             .await
             .expect("an answer")
+            .is_none()
     );
     let mut conn = shop.state.cluster(quick.user_id).write().await.expect("a primary");
     assert!(
-        user::queries::accounts::exists(&mut conn, quick.user_id)
+        user::queries::accounts::find(&mut conn, quick.user_id)
             .await
             .expect("an answer")
+            .is_some()
     );
+    drop(conn);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_number_that_is_given_twice_is_nobody_elses_account() {
+    let shop = two_clusters().await;
+    let shards = &shop.state.shards;
+    let ada = register(shards, &email("ada@example.org"), &name(), "hash").await;
+    let ada = ada.expect("an account").user_id;
+    let other = finish(shards, ada, &email("ben@example.org"), &name(), "hash").await;
+    assert!(
+        matches!(other, Err(RegisterError::NumberTaken(id)) if id == ada),
+        "{other:?}"
+    );
+    let mut conn = shop.state.cluster(ada).write().await.expect("a primary");
+    let account = user::queries::accounts::find(&mut conn, ada).await.expect("an answer");
+    assert_eq!(account.expect("an account").email, "ada@example.org");
     drop(conn);
     shop.close().await;
 }

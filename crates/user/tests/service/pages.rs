@@ -215,7 +215,11 @@ async fn a_guest_is_asked_to_log_in_and_comes_back() {
             .expect("a page")
             .contains("Your cart is empty")
     );
-    let taken = post(&register).await;
+    // A form that is sent again is the same registration, unless it is another person's.
+    assert_eq!(post(&register).await.status(), StatusCode::SEE_OTHER);
+    let mut other = register;
+    other[2].1 = "another horse";
+    let taken = post(&other).await;
     assert_eq!(taken.status(), StatusCode::CONFLICT);
     shop.close().await;
 }
