@@ -31,8 +31,9 @@ const DEAD_MIN: Duration = Duration::from_secs(3);
 const DEAD_MAX: Duration = Duration::from_secs(20);
 /// Where nobody is left to serve, nothing would be gained by waiting.
 const NOBODY_LEFT: Duration = Duration::from_secs(6);
-/// A database may have to be copied anew.
-const WHOLE_DEADLINE: Duration = Duration::from_secs(180);
+/// A database may have to be copied anew, or to archive first what it had left: on a machine that is full, half a minute for
+/// each segment.
+const WHOLE_DEADLINE: Duration = Duration::from_secs(300);
 /// Each look costs the machine something.
 const LOOK_INTERVAL: Duration = Duration::from_millis(700);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
