@@ -44,18 +44,14 @@ impl Shop {
 
     /// The same with another broker, or none.
     pub(crate) async fn open_with_broker(pool: PgPool, broker: QueueArgs) -> Self {
-        let db = cluster(&pool, None).await;
+        let db = cluster(&pool, &[]).await;
         Self::open_on(pool, db, broker).await
     }
 
-    /// The same with proxies before the database, which look like hosts of it. The testbed's broker may not be there yet.
+    /// The same with proxies before the database, which look like hosts of it. Hosts and broker may not be there yet.
     pub(crate) async fn open_behind(pool: PgPool, hosts: &[FaultyProxy]) -> Self {
         let args = QueueArgs::for_url(&shop_testkit::amqp_url()).expect("the broker's URL");
-        let db = cluster(&pool, Some(hosts)).await;
-        wait_until("all hosts are known", PATIENCE, async || {
-            db.status().iter().all(|host| host.up)
-        })
-        .await;
+        let db = cluster(&pool, hosts).await;
         Self::open_on(pool, db, args).await
     }
 
@@ -209,7 +205,8 @@ pub(crate) fn host_of(pool: &PgPool) -> String {
         .clone()
 }
 
-async fn cluster(pool: &PgPool, hosts: Option<&[FaultyProxy]>) -> Cluster {
+/// By way of `hosts`, if there are any.
+async fn cluster(pool: &PgPool, hosts: &[FaultyProxy]) -> Cluster {
     let mut config = ClusterConfig::for_url("inventory", &url_of(pool)).expect("a database's URL");
     // Many tests share one machine, and none of them is about a slow one.
     config.connect_timeout = PATIENCE;
@@ -217,7 +214,7 @@ async fn cluster(pool: &PgPool, hosts: Option<&[FaultyProxy]>) -> Cluster {
     config.probe_timeout = PATIENCE;
     config.read_wait = PATIENCE;
     config.write_wait = PATIENCE;
-    if let Some(hosts) = hosts {
+    if !hosts.is_empty() {
         config.hosts = hosts.iter().map(|proxy| proxy.addr().to_string()).collect();
     }
     Cluster::connect(config).await.expect("a cluster")

@@ -1,7 +1,7 @@
 use shop_db::{DbError, Freshness, Shards};
 use shop_session::SessionUser;
 
-use super::registration::{confirm, has_account};
+use super::registration::{confirm, replicated};
 use super::{FailedLogins, PasswordError, Passwords};
 use crate::domain::{Email, Password};
 use crate::queries::accounts::Credentials;
@@ -76,6 +76,6 @@ async fn find(shards: &Shards, email: &Email) -> Result<Option<Credentials>, Log
         return Ok(credentials.filter(|_| claim.confirmed));
     }
     // The registration stopped between its last two steps: its owner is here, so it can be finished.
-    let is_theirs = has_account(shards, user_id, email).await? && confirm(shards, email, user_id).await?;
+    let is_theirs = replicated(shards, user_id, email).await?.is_some() && confirm(shards, email, user_id).await?;
     Ok(credentials.filter(|_| is_theirs))
 }

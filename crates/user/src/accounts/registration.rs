@@ -93,11 +93,7 @@ pub async fn repeated(
     };
     // The first one may not have been answered because no second host had it yet.
     let user_id = UserId(user.id);
-    let account = shards.for_slot(user_id.slot()).writing_idempotent(async |mut conn| {
-        let is_there = accounts::touch(&mut conn, user_id, email).await?;
-        Ok(is_there.then_some(conn.position().await?))
-    });
-    let Some(position) = account.await? else {
+    let Some(position) = replicated(shards, user_id, email).await? else {
         return Ok(None);
     };
     let is_theirs = confirm(shards, email, user_id).await?;
@@ -151,7 +147,7 @@ async fn claim_for(shards: &Shards, email: &Email, user_id: UserId, life: Durati
         return Err(RegisterError::EmailClaimed);
     }
     // The account may have been written just before its process ended: then only the confirmation is missing.
-    if has_account(shards, claim.user_id, email).await? {
+    if replicated(shards, claim.user_id, email).await?.is_some() {
         confirm(shards, email, claim.user_id).await?;
         return Err(RegisterError::EmailTaken);
     }
@@ -194,13 +190,15 @@ pub async fn finish(
     Ok(Registration { user_id, position })
 }
 
-/// Whether there is an account, on more than one host. An e-mail is confirmed for no other: who it belongs to must not
-/// outlive the account.
-pub(super) async fn has_account(shards: &Shards, user_id: UserId, email: &Email) -> Result<bool, DbError> {
-    shards
-        .for_slot(user_id.slot())
-        .writing_idempotent(async |mut conn| Ok(accounts::touch(&mut conn, user_id, email).await?))
-        .await
+/// Where the database stands now that more than one host has this account; nothing, if there is none. An e-mail is confirmed
+/// for no other: who it belongs to must not outlive the account.
+pub(super) async fn replicated(shards: &Shards, user_id: UserId, email: &Email) -> Result<Option<Position>, DbError> {
+    let home = shards.for_slot(user_id.slot());
+    let touched = home.writing_idempotent(async |mut conn| {
+        let is_there = accounts::touch(&mut conn, user_id, email).await?;
+        Ok(is_there.then_some(conn.position().await?))
+    });
+    touched.await
 }
 
 pub(super) async fn confirm(shards: &Shards, email: &Email, user_id: UserId) -> Result<bool, DbError> {
