@@ -42,7 +42,7 @@ pub struct ClusterConfig {
     pub lag_max: Duration,
     /// Time between two probes of a host.
     pub probe_interval: Duration,
-    /// A host that leaves a probe unanswered this long is dead.
+    /// A host that leaves a probe unanswered this long, and has answered nobody else meanwhile, is dead.
     pub probe_timeout: Duration,
     /// `statement_timeout` of every connection.
     pub statement_timeout: Duration,
@@ -147,7 +147,7 @@ impl ClusterConfig {
             read_password: SecretString::default(),
             pool_max: 10,
             fallback_reads_max: 5,
-            connect_timeout: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(2),
             acquire_timeout: Duration::from_secs(2),
             write_wait: Duration::from_secs(5),
             read_wait: Duration::from_secs(2),

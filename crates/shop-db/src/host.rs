@@ -112,6 +112,15 @@ impl Host {
         }
     }
 
+    /// When it last answered anybody but its probe.
+    pub(crate) fn answered_at(&self) -> Option<Instant> {
+        let (read, write) = (
+            self.read_pool.load().answered_at(),
+            self.write_pool.load().answered_at(),
+        );
+        read.max(write)
+    }
+
     /// Drops all connections: idle ones now, those that are out when they come back; waiters are sent elsewhere.
     pub(crate) fn drop_connections(&self, config: &ClusterConfig) {
         for (slot, purpose) in [(&self.read_pool, Purpose::Read), (&self.write_pool, Purpose::Write)] {

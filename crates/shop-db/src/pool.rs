@@ -4,6 +4,10 @@
 //! one takes its place. Then waiters are told at once, and connections that are still out are dropped when they come
 //! back. (sqlx's own pool can't be used: it waits without a deadline for the answer to a ping on each connection that
 //! comes back, so that a host that is frozen eats the pool.)
+//!
+//! Few connections are opened at a time, and none is given up because its caller was. A server that is overloaded takes
+//! seconds for one; those who give up and ask again fill its queue with connections that are dead when their turn comes, and
+//! then nobody gets one any more, however long it lasts.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +15,8 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::code_of;
@@ -28,6 +32,9 @@ const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Callers that may wait, per connection. Beyond that they are turned away at once.
 pub(crate) const WAITERS_PER_CONNECTION: usize = 20;
+
+/// Connections of a pool that are being opened at a time.
+const OPENINGS_MAX: usize = 2;
 
 /// Changes nothing, and fails in a transaction that has failed.
 const NOTHING: &str = "select";
@@ -77,8 +84,12 @@ pub(crate) struct HostPool {
     connect_timeout: Duration,
     permits: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
+    openings: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    /// Somebody may look again whether a connection is idle.
+    kept: Notify,
     closed: CancellationToken,
+    answered_at: Mutex<Option<Instant>>,
     in_use: metrics::Gauge,
     waits: metrics::Counter,
     opened: metrics::Counter,
@@ -112,8 +123,11 @@ impl HostPool {
             connect_timeout,
             permits: Arc::new(Semaphore::new(size)),
             waiters: Arc::new(Semaphore::new(size * WAITERS_PER_CONNECTION)),
+            openings: Arc::new(Semaphore::new(OPENINGS_MAX)),
             idle: Mutex::new(Vec::new()),
+            kept: Notify::new(),
             closed: CancellationToken::new(),
+            answered_at: Mutex::new(None),
             in_use: metrics::gauge!("db_pool_in_use", &labels),
             waits: metrics::counter!("db_pool_waits_total", &labels),
             opened: metrics::counter!("db_connections_opened_total", &labels),
@@ -125,18 +139,19 @@ impl HostPool {
         self.permits.available_permits()
     }
 
+    /// When the host last answered on one of these connections.
+    pub(crate) fn answered_at(&self) -> Option<Instant> {
+        *self.answered_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives a connection, waiting for one up to `deadline`.
     pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Pooled, AcquireError> {
         let permit = self.permit(deadline).await?;
-        let kept = self.kept();
-        let (connection, opened_at) = match kept {
-            Some(idle) => (idle.connection, idle.opened_at),
-            None => (self.open(deadline).await?, Instant::now()),
-        };
+        let idle = self.connection(deadline).await?;
         self.in_use.increment(1.0);
         Ok(Pooled {
-            connection: Some(connection),
-            opened_at,
+            connection: Some(idle.connection),
+            opened_at: idle.opened_at,
             keep: true,
             permit: Some(permit),
             pool: Arc::clone(self),
@@ -168,16 +183,55 @@ impl HostPool {
         }
     }
 
+    /// A connection that is idle, or becomes so, or is opened.
+    async fn connection(self: &Arc<Self>, deadline: Instant) -> Result<Idle, AcquireError> {
+        if let Some(idle) = self.take_idle() {
+            return Ok(idle);
+        }
+        let waiting = async {
+            loop {
+                if let Some(idle) = self.take_idle() {
+                    return Ok(idle);
+                }
+                match Arc::clone(&self.openings).try_acquire_owned() {
+                    Ok(place) => {
+                        let opening = tokio::spawn(Arc::clone(self).open(place));
+                        tokio::select! {
+                            outcome = opening => outcome.map_err(|_stopped| AcquireError::Gone)??,
+                            () = self.kept.notified() => {}
+                        }
+                    }
+                    Err(_) => tokio::select! {
+                        () = self.kept.notified() => {}
+                        // Whoever takes it does so at the next turn.
+                        _ = self.openings.acquire() => {}
+                    },
+                }
+            }
+        };
+        let outcome = self.closed.run_until_cancelled(timeout_at(deadline, waiting)).await;
+        match outcome.ok_or(AcquireError::Gone)? {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(AcquireError::Connect(timed_out())),
+        }
+    }
+
     /// The connection that was used last, if it isn't too old. The last one first: so surplus ones grow old.
-    fn kept(&self) -> Option<Idle> {
+    fn take_idle(&self) -> Option<Idle> {
         let mut idle = self.idle();
         let now = Instant::now();
         idle.retain(|kept| now - kept.idle_since < IDLE_MAX && now - kept.opened_at < AGE_MAX);
-        idle.pop()
+        let last = idle.pop();
+        if !idle.is_empty() {
+            // Two may have been kept where one was told.
+            self.kept.notify_one();
+        }
+        last
     }
 
-    async fn open(&self, deadline: Instant) -> Result<PgConnection, AcquireError> {
-        let deadline = deadline.min(Instant::now() + self.connect_timeout);
+    /// Opens a connection and puts it among the idle ones. There may be one more than the pool's size in the end: that of
+    /// a caller who gave up.
+    async fn open(self: Arc<Self>, _place: OwnedSemaphorePermit) -> Result<(), AcquireError> {
         let opening = async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
             // A host that lost its role since the last probe must not get writes, which would fail there.
@@ -189,22 +243,35 @@ impl HostPool {
         };
         self.opened.increment(1);
         // Closing ends it: the server that answers afterwards may be another one than the caller chose.
-        let opened = self.closed.run_until_cancelled(timeout_at(deadline, opening)).await;
+        let opened = self
+            .closed
+            .run_until_cancelled(timeout(self.connect_timeout, opening))
+            .await;
         match opened.ok_or(AcquireError::Gone)? {
-            Ok(Ok((connection, true))) => Ok(connection),
+            Ok(Ok((connection, true))) => {
+                let now = Instant::now();
+                self.keep(Idle {
+                    connection,
+                    opened_at: now,
+                    idle_since: now,
+                });
+                Ok(())
+            }
             Ok(Ok((_, false))) => Err(AcquireError::NotPrimary),
             Ok(Err(error)) => Err(AcquireError::Connect(error)),
-            Err(_elapsed) => Err(AcquireError::Connect(sqlx::Error::Io(
-                std::io::ErrorKind::TimedOut.into(),
-            ))),
+            Err(_elapsed) => Err(AcquireError::Connect(timed_out())),
         }
     }
 
+    /// Takes a connection on which the host has just answered.
     fn keep(&self, idle: Idle) {
+        *self.answered_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle.idle_since);
         let mut kept = self.idle();
         // Checked under the lock: closing empties the list only after it has closed the permits.
         if !self.permits.is_closed() {
             kept.push(idle);
+            drop(kept);
+            self.kept.notify_one();
         }
     }
 
@@ -212,6 +279,10 @@ impl HostPool {
         // The list is consistent after any panic: it is only pushed to and popped from.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 /// A connection that goes back to its pool when it is dropped.
@@ -313,5 +384,29 @@ mod tests {
         pool.close();
         let ended = tokio::time::timeout(LONG / 2, opening).await.unwrap().unwrap();
         assert!(matches!(ended, Some(AcquireError::Gone)), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_slow_to_let_anybody_in_has_few_to_let_in() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(server.local_addr().unwrap().port());
+        let pool = HostPool::new(options, Purpose::Read, 10, LONG, "test", "silent");
+        let impatient = async || pool.acquire(Instant::now() + Duration::from_millis(50)).await.err();
+        let mut connections = Vec::new();
+        for _ in 0..3 {
+            let callers = futures::future::join_all((0..10).map(|_| impatient())).await;
+            assert!(
+                callers
+                    .iter()
+                    .all(|refused| matches!(refused, Some(AcquireError::Connect(_)))),
+                "{callers:?}"
+            );
+            while let Ok(Ok(connection)) = timeout(Duration::from_millis(50), server.accept()).await {
+                connections.push(connection);
+            }
+        }
+        assert_eq!(connections.len(), OPENINGS_MAX);
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::time::{Instant, timeout};
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::Shared;
 use crate::error::suspicions;
@@ -30,6 +31,9 @@ const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// A host that can't be reached is tried again after this, however rarely hosts are probed.
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
 
+/// A host that answers others and leaves its probe waiting for this long is dead all the same.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+
 /// What a host says of itself.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Answer {
@@ -49,7 +53,7 @@ pub(crate) async fn run(shared: Arc<Shared>, host: Arc<Host>) {
 async fn probe_for_ever(shared: &Shared, host: &Host) {
     let mut news = suspicions();
     loop {
-        let mut connection = match connect(shared, host).await {
+        let mut connection = match patiently(shared, host, connect(shared, host)).await {
             Ok(connection) => connection,
             Err(error) => {
                 shared.host_failed(host, &error);
@@ -60,16 +64,12 @@ async fn probe_for_ever(shared: &Shared, host: &Host) {
         loop {
             let asked_at = Instant::now();
             host.update(|view| view.probing_since = Some(asked_at));
-            let answer = timeout(shared.config.probe_timeout, ask(&mut connection, asked_at)).await;
+            let answer = patiently(shared, host, ask(&mut connection, asked_at)).await;
             host.update(|view| view.probing_since = None);
             match answer {
-                Ok(Ok(answer)) => shared.host_answered(host, answer),
-                Ok(Err(error)) => {
+                Ok(answer) => shared.host_answered(host, answer),
+                Err(error) => {
                     shared.host_failed(host, &error);
-                    break;
-                }
-                Err(_elapsed) => {
-                    shared.host_failed(host, &sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
                     break;
                 }
             }
@@ -100,13 +100,40 @@ async fn wait_for_next_try(shared: &Shared, host: &Host) {
     tokio::time::sleep(shared.config.probe_interval.min(RETRY_PAUSE_MAX)).await;
 }
 
+/// Gives a host `probe_timeout` for its answer. It gets more while it answers others: then it is not dead but overloaded,
+/// and would only have more to do if everybody dropped their connections and opened new ones.
+async fn patiently<T>(
+    shared: &Shared,
+    host: &Host,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let asked_at = Instant::now();
+    tokio::pin!(answer);
+    loop {
+        let alive_at = host.answered_at().unwrap_or(asked_at).max(asked_at);
+        let deadline = (alive_at + shared.config.probe_timeout).min(asked_at + PATIENCE_MAX);
+        if deadline <= Instant::now() {
+            return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        }
+        if let Ok(outcome) = timeout_at(deadline, &mut answer).await {
+            return outcome;
+        }
+    }
+}
+
 /// A listener, though it listens for nothing: it alone can wait for the end of its connection.
 async fn connect(shared: &Shared, host: &Host) -> Result<PgListener, sqlx::Error> {
     host.update(|view| view.probing_since = Some(Instant::now()));
+    let options = shared.config.read_options(&host.address);
+    if !host.view().up {
+        // A server that is starting refuses, at the price of a process for each who asks. The pool would ask again and
+        // again within its time-out.
+        PgConnection::connect_with(&options).await?.close().await?;
+    }
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(shared.config.connect_timeout)
-        .connect_lazy_with(shared.config.read_options(&host.address));
+        .acquire_timeout(PATIENCE_MAX)
+        .connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     Ok(listener)

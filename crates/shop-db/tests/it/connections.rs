@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use shop_db::{Cluster, DbError, Freshness};
-use shop_testkit::{FreshDatabase, wait_until};
+use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
 use sqlx::PgConnection;
 
 use crate::support::{SOON, answer, config, connect, insert, one_connection, things};
@@ -178,4 +178,34 @@ async fn a_commit_that_was_given_up_leaves_its_connection_in_order() {
     let mut connection = cluster.write().await.unwrap();
     insert(&mut connection, 2).await;
     assert_eq!(things(&database).await.last(), Some(&2));
+}
+
+#[tokio::test]
+async fn a_connection_whose_caller_gave_up_serves_the_next_one() {
+    let database = FreshDatabase::empty().await;
+    let mut config = config(&database);
+    let proxy = FaultyProxy::start(&config.hosts[0]).await;
+    config.hosts = vec![proxy.addr().to_string()];
+    config.application_name = "patient".to_owned();
+    config.read_wait = Duration::from_millis(300);
+    let cluster = Cluster::connect(config).await.unwrap();
+    // The probe's, and the first one for writing.
+    wait_until("the host is known", SOON, || async { cluster.write().await.is_ok() }).await;
+    let before = patient_connections(&database).await;
+
+    proxy.freeze();
+    let given_up = cluster.read(Freshness::Any).await.err();
+    assert!(matches!(given_up, Some(DbError::NoReader { .. })), "{given_up:?}");
+    proxy.thaw();
+    wait_until("the connection is there though nobody waits for it", SOON, || async {
+        patient_connections(&database).await > before
+    })
+    .await;
+}
+
+async fn patient_connections(database: &FreshDatabase) -> i64 {
+    sqlx::query_scalar("select count(*) from pg_stat_activity where application_name = 'patient'")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .unwrap()
 }

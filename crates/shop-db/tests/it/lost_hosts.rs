@@ -1,9 +1,10 @@
 //! Hosts that die, freeze or come back in the middle of something.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shop_db::{Cluster, DbError, Freshness};
 use shop_testkit::{FreshDatabase, wait_until};
+use sqlx::Executor as _;
 
 use crate::support::{SOON, answer, config, connect, two_hosts};
 
@@ -181,4 +182,54 @@ async fn a_read_whose_connection_the_server_ends_is_run_again() {
     });
     assert_eq!(answered.await.unwrap(), 42);
     assert_eq!(runs.into_inner(), 2);
+}
+
+/// Makes the probe wait, and nobody else, for as long as a row says so.
+const SLOW_PROBE: &str = "
+    create schema slow;
+    create table slow.gate (shut boolean not null);
+    insert into slow.gate values (false);
+    create function slow.pg_postmaster_start_time() returns timestamptz language plpgsql as $$
+    begin
+        while (select shut from slow.gate) loop
+            perform pg_catalog.pg_sleep(0.05);
+        end loop;
+        return pg_catalog.pg_postmaster_start_time();
+    end $$;
+    do $$ begin
+        execute format('alter database %I set search_path = slow, pg_catalog, public', current_database());
+    end $$;";
+
+#[tokio::test]
+async fn a_host_that_answers_others_is_overloaded_and_not_dead() {
+    let database = FreshDatabase::empty().await;
+    let mut admin = database.connect().await;
+    admin.execute(SLOW_PROBE).await.unwrap();
+    let mut config = config(&database);
+    config.probe_timeout = Duration::from_secs(1);
+    config.set_pool_max(1);
+    let cluster = connect(config.clone()).await;
+    let process = async || -> i32 {
+        let mut connection = cluster.read(Freshness::Any).await.unwrap();
+        sqlx::query_scalar("select pg_backend_pid()")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap()
+    };
+    let before = process().await;
+
+    admin.execute("update slow.gate set shut = true").await.unwrap();
+    let overloaded = Instant::now();
+    while overloaded.elapsed() < 3 * config.probe_timeout {
+        assert_eq!(process().await, before, "the connection was dropped");
+    }
+    assert!(cluster.status()[0].up);
+
+    // Nobody else asks any more.
+    wait_until("the host that answers nobody is given up", SOON, || async {
+        !cluster.status()[0].up
+    })
+    .await;
+    admin.execute("update slow.gate set shut = false").await.unwrap();
+    wait_until("the host is back", SOON, || async { cluster.status()[0].up }).await;
 }
