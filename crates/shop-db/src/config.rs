@@ -32,7 +32,7 @@ pub struct ClusterConfig {
     pub connect_timeout: Duration,
     /// How long a caller waits for a free connection of a host.
     pub acquire_timeout: Duration,
-    /// How long a write waits for a primary, and a read that may need one.
+    /// How long a write waits for a primary, and a read that may need one: a frozen one is succeeded after five to six seconds.
     pub write_wait: Duration,
     /// How long a read that any host may serve waits for one.
     pub read_wait: Duration,
@@ -149,7 +149,7 @@ impl ClusterConfig {
             fallback_reads_max: 5,
             connect_timeout: Duration::from_secs(2),
             acquire_timeout: Duration::from_secs(2),
-            write_wait: Duration::from_secs(5),
+            write_wait: Duration::from_secs(7),
             read_wait: Duration::from_secs(2),
             replay_wait: Duration::from_millis(50),
             lag_max: Duration::from_secs(1),
