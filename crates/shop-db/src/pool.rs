@@ -193,19 +193,15 @@ impl HostPool {
                 if let Some(idle) = self.take_idle() {
                     return Ok(idle);
                 }
-                match Arc::clone(&self.openings).try_acquire_owned() {
-                    Ok(place) => {
-                        let opening = tokio::spawn(Arc::clone(self).open(place));
-                        tokio::select! {
-                            outcome = opening => outcome.map_err(|_stopped| AcquireError::Gone)??,
-                            () = self.kept.notified() => {}
-                        }
-                    }
-                    Err(_) => tokio::select! {
-                        () = self.kept.notified() => {}
-                        // Whoever takes it does so at the next turn.
-                        _ = self.openings.acquire() => {}
-                    },
+                let place = tokio::select! {
+                    biased;
+                    () = self.kept.notified() => continue,
+                    place = Arc::clone(&self.openings).acquire_owned() => place.map_err(|_closed| AcquireError::Gone)?,
+                };
+                let opening = tokio::spawn(Arc::clone(self).open(place));
+                tokio::select! {
+                    outcome = opening => outcome.map_err(|_stopped| AcquireError::Gone)??,
+                    () = self.kept.notified() => {}
                 }
             }
         };

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::join_all;
 use shop_db::{Cluster, DbError, Freshness};
 use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
 use sqlx::PgConnection;
+use tokio::sync::Barrier;
+use tokio::time::timeout;
 
 use crate::support::{SOON, answer, config, connect, insert, one_connection, things};
 
@@ -178,6 +181,20 @@ async fn a_commit_that_was_given_up_leaves_its_connection_in_order() {
     let mut connection = cluster.write().await.unwrap();
     insert(&mut connection, 2).await;
     assert_eq!(things(&database).await.last(), Some(&2));
+}
+
+#[tokio::test]
+async fn as_many_callers_as_a_pool_is_large_are_served_at_once() {
+    let database = FreshDatabase::empty().await;
+    let mut config = config(&database);
+    config.set_pool_max(10);
+    let cluster = connect(config).await;
+    let all = Barrier::new(10);
+    let callers = (0..10).map(async |_| {
+        let _connection = cluster.write().await.unwrap();
+        all.wait().await;
+    });
+    timeout(SOON, join_all(callers)).await.expect("all of them at once");
 }
 
 #[tokio::test]
