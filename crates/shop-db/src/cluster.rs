@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
@@ -23,6 +24,9 @@ pub struct Cluster {
     shared: Arc<Shared>,
     _stop: Arc<DropGuard>,
 }
+
+/// A replica may be this far behind a primary that is slow, or gone.
+const LAG_MAX_OF_SLOW_PRIMARY: Duration = Duration::from_secs(10);
 
 /// What a read must see.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -173,14 +177,21 @@ impl Shared {
 
     /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds; the one with more
     /// free connections of two picked by chance, so that many processes don't all prefer the same one.
+    ///
+    /// A primary that is slow itself sends the log late, and has nothing to spare for reads: then replicas may be further
+    /// behind.
     fn replica(&self, failed: &[&Arc<Host>], suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
+        let lag_max = match self.primary() {
+            Some(primary) if !primary.view().is_slow() => self.config.lag_max,
+            _ => self.config.lag_max.max(LAG_MAX_OF_SLOW_PRIMARY),
+        };
         let suitable: Vec<(&Arc<Host>, bool)> = self
             .hosts
             .iter()
             .filter(|host| !failed.iter().any(|other| Arc::ptr_eq(host, other)))
             .map(|host| (host, host.view()))
             .filter(|(_, view)| view.up && view.role == Some(Role::Replica))
-            .filter(|(_, view)| view.lag.is_none_or(|lag| lag <= self.config.lag_max))
+            .filter(|(_, view)| view.lag.is_none_or(|lag| lag <= lag_max))
             .filter(|(_, view)| suits(view))
             .map(|(host, view)| (host, view.is_slow()))
             .collect();
@@ -245,6 +256,7 @@ impl Shared {
             view.lsn = answer.lsn;
             view.lag = lag;
             view.started_unix = answer.started_unix;
+            view.took = answer.asked_at.elapsed();
         });
 
         let role_changed = before.role.is_some_and(|role| role != answer.role);
@@ -374,5 +386,32 @@ async fn change_or(changes: &mut watch::Receiver<u64>, deadline: Instant) {
     tokio::select! {
         _ = changes.changed() => {}
         () = sleep_until(deadline) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_lags_serves_reads_only_while_the_primary_is_slow_or_gone() {
+        let mut config = ClusterConfig::for_url("x", "postgres://me:secret@127.0.0.1:1/db").unwrap();
+        config.hosts.push("127.0.0.1:2".to_owned());
+        let shared = Shared::new(config);
+        let [primary, replica] = &shared.hosts[..] else {
+            panic!("two hosts");
+        };
+        primary.update(|view| (view.up, view.role) = (true, Some(Role::Primary)));
+        replica.update(|view| (view.up, view.role) = (true, Some(Role::Replica)));
+        let serves_at = |lag| {
+            replica.update(|view| view.lag = Some(lag));
+            shared.replica(&[], |_| true).is_some()
+        };
+        let (little, much, hopeless) = (Duration::from_millis(900), Duration::from_secs(9), Duration::MAX);
+        assert_eq!([little, much, hopeless].map(serves_at), [true, false, false]);
+        primary.update(|view| view.took = Duration::from_millis(400));
+        assert_eq!([little, much, hopeless].map(serves_at), [true, true, false], "slow");
+        primary.update(|view| (view.took, view.up) = (Duration::ZERO, false));
+        assert_eq!([little, much, hopeless].map(serves_at), [true, true, false], "gone");
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::pool::{HostPool, Purpose};
 use crate::{ClusterConfig, Position};
 
-/// A probe that is out this long makes its host the last choice for reads, before it counts as dead.
+/// A host whose probe is out this long, or was the last time, is the last choice for reads, before it counts as dead.
 const SLOW_AFTER: Duration = Duration::from_millis(300);
 
 /// What a host does in its cluster.
@@ -59,6 +59,8 @@ pub(crate) struct View {
     /// When the server process started, in Unix seconds: a timeline once seen holds until it is another process.
     pub(crate) started_unix: f64,
     pub(crate) probing_since: Option<Instant>,
+    /// How long the last probe took.
+    pub(crate) took: Duration,
 }
 
 impl View {
@@ -70,7 +72,7 @@ impl View {
     }
 
     pub(crate) fn is_slow(&self) -> bool {
-        self.probing_since.is_some_and(|since| since.elapsed() > SLOW_AFTER)
+        self.took > SLOW_AFTER || self.probing_since.is_some_and(|since| since.elapsed() > SLOW_AFTER)
     }
 }
 

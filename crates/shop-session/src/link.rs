@@ -1,10 +1,12 @@
 //! The way to whoever is Redis primary now.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use deadpool_redis::{Manager, Pool, PoolError, Runtime};
+use futures::future::join_all;
 use rand::seq::SliceRandom as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -55,6 +57,14 @@ struct Primary {
     pool: Pool,
 }
 
+/// Whom a sentinel takes for the primary.
+#[derive(Debug)]
+struct Named {
+    address: String,
+    /// Counts the failovers up to the one by which the sentinel knows this.
+    epoch: u64,
+}
+
 /// Why one attempt failed, and whether another may do better.
 enum AttemptError {
     Again(Option<RedisError>),
@@ -86,7 +96,12 @@ impl Link {
         let mut pause = Duration::from_millis(20);
         loop {
             let mut changed = self.inner.changed.subscribe();
-            let error = match timeout_at(deadline, self.inner.attempt(commands, durability)).await {
+            let attempt = tokio::select! {
+                attempt = timeout_at(deadline, self.inner.attempt(commands, durability)) => attempt,
+                // What waits for a former primary waits in vain.
+                _ = changed.changed() => continue,
+            };
+            let error = match attempt {
                 Ok(Ok((value, host))) => {
                     shop_telemetry::timing::record("sessions", format!("{host} primary"), started.elapsed());
                     return Ok(value);
@@ -134,38 +149,56 @@ impl Inner {
         outcome.map(|value| (value, host.to_owned()))
     }
 
-    /// Learns from the sentinels who is primary. With `doubtful`, also the known one has to prove itself again.
+    /// Learns from the sentinels who is primary. While nothing is `doubtful` one of them is enough to confirm it.
     async fn ask_sentinels(&self, doubtful: bool) {
         let mut sentinels = self.args.sessions_sentinels.clone();
         sentinels.shuffle(&mut rand::rng());
         let known = self.primary.load_full();
-        for sentinel in sentinels {
-            let Ok(Some(address)) = timeout(SENTINEL_TIMEOUT, self.primary_by(&sentinel)).await else {
-                continue;
-            };
-            let is_known = known.as_ref().is_some_and(|primary| primary.address == address);
-            if is_known && !doubtful {
+        let is_known = |address: &str| known.as_ref().is_some_and(|primary| primary.address == address);
+        if !doubtful {
+            for sentinel in &sentinels {
+                match timeout(SENTINEL_TIMEOUT, self.primary_by(sentinel)).await {
+                    Ok(Some(named)) if is_known(&named.address) => return,
+                    Ok(Some(_)) => break,
+                    _ => {}
+                }
+            }
+        }
+        // The sentinel that leads a failover knows its outcome a second before it tells the others.
+        let answers = join_all(
+            sentinels
+                .iter()
+                .map(|sentinel| timeout(SENTINEL_TIMEOUT, self.primary_by(sentinel))),
+        );
+        let named = answers.await.into_iter().filter_map(|answer| answer.ok().flatten());
+        for address in newest_first(named.collect()) {
+            if is_known(&address) {
                 return;
             }
-            if !self.proves_primary(&address).await {
-                continue;
-            }
-            if !is_known {
+            if self.proves_primary(&address).await {
                 self.switch_to(address);
+                return;
             }
-            return;
         }
     }
 
-    async fn primary_by(&self, sentinel: &str) -> Option<String> {
+    async fn primary_by(&self, sentinel: &str) -> Option<Named> {
         let mut connection = open(sentinel, None).await.ok()?;
-        let (host, port): (String, u16) = redis::cmd("SENTINEL")
+        let (address, about): (Option<(String, u16)>, HashMap<String, String>) = redis::pipe()
+            .cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(&self.args.sessions_master)
+            .cmd("SENTINEL")
+            .arg("MASTER")
             .arg(&self.args.sessions_master)
             .query_async(&mut connection)
             .await
             .ok()?;
-        Some(format!("{host}:{port}"))
+        let (host, port) = address?;
+        Some(Named {
+            address: format!("{host}:{port}"),
+            epoch: about.get("config-epoch")?.parse().ok()?,
+        })
     }
 
     /// A sentinel that was cut off may name a node that is dead or a replica by now.
@@ -213,6 +246,18 @@ impl Inner {
             .as_ref()
             .map(shop_telemetry::startup::SecretFile::expose)
     }
+}
+
+/// Each address once, beginning with that of the last failover: a sentinel that was cut off names whom it knew.
+fn newest_first(mut named: Vec<Named>) -> Vec<String> {
+    named.sort_by_key(|named| std::cmp::Reverse(named.epoch));
+    let mut addresses = Vec::with_capacity(named.len());
+    for Named { address, .. } in named {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 /// `WAIT` counts the writes of its own connection only, so it goes over the one that wrote.
@@ -327,6 +372,16 @@ mod tests {
     fn answered(line: &str) -> RedisError {
         let answer = redis::parse_redis_value(line.as_bytes()).and_then(redis::Value::extract_error);
         answer.expect_err("an answer that begins with - is an error")
+    }
+
+    #[test]
+    fn the_sentinel_that_knows_of_the_last_failover_is_believed_first() {
+        let named = |address: &str, epoch| Named {
+            address: address.to_owned(),
+            epoch,
+        };
+        let answers = vec![named("old:1", 6), named("new:1", 7), named("old:1", 6)];
+        assert_eq!(newest_first(answers), ["new:1", "old:1"]);
     }
 
     #[test]
