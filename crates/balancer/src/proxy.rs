@@ -29,7 +29,7 @@ use crate::live::Live;
 use crate::path::{self, PathError};
 use crate::policy;
 use crate::refusal::{self, Refusal};
-use crate::routes::{Asked, Class, Found, Route};
+use crate::routes::{Asked, Class, Found, Keyed, Route};
 use crate::service::Service;
 use crate::upgrade::{self, Wish};
 use crate::worker::Worker;
@@ -195,7 +195,11 @@ async fn pass_on(
     shared.budget.deposit();
 
     let upload = Rc::new(Cell::new(Upload::AwaitsBackend));
-    let is_keyed = route.keyed && parts.headers.contains_key(IDEMPOTENCY_KEY);
+    let is_keyed = match route.keyed {
+        Keyed::Never => false,
+        Keyed::ByHeader => parts.headers.contains_key(IDEMPOTENCY_KEY),
+        Keyed::Always => true,
+    };
     let is_repeatable = parts.method.is_idempotent() || route.idempotent || is_keyed;
     let patience = match (parts.method.is_safe(), is_keyed) {
         (true, _) => Some(PATIENCE),

@@ -56,9 +56,9 @@ pub struct Route {
     pub deadline: Duration,
     /// Its place in the order of shedding.
     pub class: Class,
-    /// Whether its service does what carries one `Idempotency-Key` only once.
-    pub keyed: bool,
-    /// Whether whatever its service is sent has the same effect when it arrives twice.
+    /// What its service does only once, however often and late it arrives.
+    pub keyed: Keyed,
+    /// Whether whatever its service is sent has the same effect when it arrives twice at once.
     pub idempotent: bool,
     /// How a backend is chosen for it.
     pub balance: Algorithm,
@@ -70,6 +70,18 @@ pub struct Route {
     pub(crate) session_rate: Option<Rate>,
     /// How often one address may ask, whatever sessions it names.
     pub(crate) address_rate: Option<Rate>,
+}
+
+/// What a service knows again when it arrives once more.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Keyed {
+    /// Nothing.
+    #[default]
+    Never,
+    /// What carries an `Idempotency-Key`.
+    ByHeader,
+    /// Everything, by what it says.
+    Always,
 }
 
 /// A service, and the names and ports under which DNS knows its instances.
@@ -114,6 +126,19 @@ struct FileService {
 }
 
 #[derive(Deserialize)]
+#[serde(untagged, expecting = "`keyed` is true, false or \"always\"")]
+enum FileKeyed {
+    ByHeader(bool),
+    Whole(Whole),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Whole {
+    Always,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileRoute {
     prefix: Spanned<String>,
@@ -126,8 +151,7 @@ struct FileRoute {
     deadline_ms: Option<u64>,
     #[serde(default)]
     class: Class,
-    #[serde(default)]
-    keyed: bool,
+    keyed: Option<FileKeyed>,
     #[serde(default)]
     idempotent: bool,
     #[serde(default)]
@@ -228,7 +252,11 @@ fn parse_route(file: FileRoute, services: &[ServiceNames], settings: &Settings) 
         body_bytes_max: file.body_bytes_max.unwrap_or(BODY_BYTES_MAX_DEFAULT),
         deadline: Duration::from_millis(file.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT)),
         class: file.class,
-        keyed: file.keyed,
+        keyed: match file.keyed {
+            None | Some(FileKeyed::ByHeader(false)) => Keyed::Never,
+            Some(FileKeyed::ByHeader(true)) => Keyed::ByHeader,
+            Some(FileKeyed::Whole(Whole::Always)) => Keyed::Always,
+        },
         idempotent: file.idempotent,
         balance: file.balance,
         hedge_after: file.hedge_after_ms.map(|ms| Duration::from_millis(ms.get())),

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
@@ -24,9 +23,6 @@ pub struct Cluster {
     shared: Arc<Shared>,
     _stop: Arc<DropGuard>,
 }
-
-/// A replica may be this far behind a primary that is slow, or gone.
-const LAG_MAX_OF_SLOW_PRIMARY: Duration = Duration::from_secs(10);
 
 /// What a read must see.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -183,7 +179,7 @@ impl Shared {
     fn replica(&self, failed: &[&Arc<Host>], suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
         let lag_max = match self.primary() {
             Some(primary) if !primary.view().is_slow() => self.config.lag_max,
-            _ => self.config.lag_max.max(LAG_MAX_OF_SLOW_PRIMARY),
+            _ => self.config.lag_max_of_slow_primary,
         };
         let suitable: Vec<(&Arc<Host>, bool)> = self
             .hosts
@@ -391,6 +387,8 @@ async fn change_or(changes: &mut watch::Receiver<u64>, deadline: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

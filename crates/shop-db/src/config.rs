@@ -40,6 +40,8 @@ pub struct ClusterConfig {
     pub replay_wait: Duration,
     /// A replica further behind serves no reads.
     pub lag_max: Duration,
+    /// The same while the primary is slow, or gone.
+    pub lag_max_of_slow_primary: Duration,
     /// Time between two probes of a host.
     pub probe_interval: Duration,
     /// A host that leaves a probe unanswered this long, and has answered nobody else meanwhile, is dead.
@@ -153,6 +155,7 @@ impl ClusterConfig {
             read_wait: Duration::from_secs(2),
             replay_wait: Duration::from_millis(50),
             lag_max: Duration::from_secs(1),
+            lag_max_of_slow_primary: Duration::from_secs(10),
             probe_interval: Duration::from_millis(250),
             probe_timeout: Duration::from_secs(1),
             statement_timeout: Duration::from_secs(5),

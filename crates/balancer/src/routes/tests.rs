@@ -64,19 +64,22 @@ fn what_may_be_sent_twice_is_what_its_service_does_once() {
         prefixes.sort_unstable();
         prefixes
     };
-    assert_eq!(those(|route| route.keyed), ["/api/orders", "/api/photos"]);
     assert_eq!(
-        those(|route| route.idempotent),
+        those(|route| route.keyed == Keyed::ByHeader),
+        ["/api/orders", "/api/photos"]
+    );
+    assert_eq!(
+        those(|route| route.keyed == Keyed::Always),
         [
             "/api/sessions",
             "/api/users",
-            "/cart",
             "/checkout",
             "/login",
             "/logout",
             "/register"
         ]
     );
+    assert_eq!(those(|route| route.idempotent), ["/cart"]);
 }
 
 #[test]
@@ -212,6 +215,12 @@ fn unusable_files_are_refused_with_their_place() {
             11,
             19,
             "method \"get\"",
+        ),
+        (
+            with(&route("/x", "keyed = \"at times\"")),
+            11,
+            9,
+            "true, false or \"always\"",
         ),
         (with(&route("/x", "rate_per_s = -1")), 11, 14, "a rate must be"),
         (

@@ -123,7 +123,12 @@ async fn an_idempotency_key_lets_a_small_body_be_sent_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_the_same_effect_twice_is_sent_twice_with_a_small_body() {
-    for start in ["PUT /api/anything", "DELETE /api/anything", "POST /sets"] {
+    for start in [
+        "PUT /api/anything",
+        "DELETE /api/anything",
+        "POST /sets",
+        "POST /logins",
+    ] {
         let (broken, sound) = (
             Backend::start_broken("inventory-1").await,
             Backend::start("inventory-2").await,
@@ -174,6 +179,16 @@ async fn a_change_without_a_key_is_not_sent_to_another_while_its_backend_is_sile
     let answer = raw(front.public, put).await;
     assert_eq!(status(&answer), 200, "{answer}");
     assert_eq!(first.count() + second.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_service_knows_again_is_sent_to_another_while_its_backend_is_silent() {
+    let (first, second) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
+    let front = Front::start(&routes(&[&first, &second], &[]), limits(), 2).await;
+    let post = "POST /logins/slow/60000 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+    let asking = tokio::spawn(raw(front.public, post));
+    eventually("both are asked", || async { (first.count(), second.count()) == (1, 1) }).await;
+    asking.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

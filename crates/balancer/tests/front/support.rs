@@ -239,6 +239,10 @@ fn routes_of(inventory: &[SocketAddr], user: &[SocketAddr]) -> String {
         service = "inventory"
         idempotent = true
         [[route]]
+        prefix = "/logins"
+        service = "inventory"
+        keyed = "always"
+        [[route]]
         prefix = "/checkout"
         service = "inventory"
         class = "checkout"
