@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand::seq::IndexedRandom as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
@@ -173,21 +174,14 @@ impl Shared {
 
     /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds; the one with more
     /// free connections of two picked by chance, so that many processes don't all prefer the same one.
-    ///
-    /// A primary that is slow itself sends the log late, and has nothing to spare for reads: then replicas may be further
-    /// behind.
     fn replica(&self, failed: &[&Arc<Host>], suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
-        let lag_max = match self.primary() {
-            Some(primary) if !primary.view().is_slow() => self.config.lag_max,
-            _ => self.config.lag_max_of_slow_primary,
-        };
         let suitable: Vec<(&Arc<Host>, bool)> = self
             .hosts
             .iter()
             .filter(|host| !failed.iter().any(|other| Arc::ptr_eq(host, other)))
             .map(|host| (host, host.view()))
             .filter(|(_, view)| view.up && view.role == Some(Role::Replica))
-            .filter(|(_, view)| view.lag.is_none_or(|lag| lag <= lag_max))
+            .filter(|(_, view)| view.lag.is_none_or(|lag| self.may_lag(lag)))
             .filter(|(_, view)| suits(view))
             .map(|(host, view)| (host, view.is_slow()))
             .collect();
@@ -200,6 +194,13 @@ impl Shared {
         fast.sample(&mut rand::rng(), 2)
             .copied()
             .max_by_key(|host| host.pool(Purpose::Read).available())
+    }
+
+    /// Whether a replica may serve reads this far behind. A primary that is slow itself sends the log late, and has nothing
+    /// to spare for reads: then it may be further behind.
+    fn may_lag(&self, lag: Duration) -> bool {
+        let is_primary_slow = || self.primary().is_none_or(|primary| primary.view().is_slow());
+        lag <= self.config.lag_max || (lag <= self.config.lag_max_of_slow_primary && is_primary_slow())
     }
 
     /// A place among the reads that the primary serves for want of a replica.
@@ -387,8 +388,6 @@ async fn change_or(changes: &mut watch::Receiver<u64>, deadline: Instant) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

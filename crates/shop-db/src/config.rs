@@ -32,7 +32,8 @@ pub struct ClusterConfig {
     pub connect_timeout: Duration,
     /// How long a caller waits for a free connection of a host.
     pub acquire_timeout: Duration,
-    /// How long a write waits for a primary, and a read that may need one: a frozen one is succeeded after five to six seconds.
+    /// How long a write waits for a primary, and a read that may need one. A frozen one is succeeded after five to six
+    /// seconds.
     pub write_wait: Duration,
     /// How long a read that any host may serve waits for one.
     pub read_wait: Duration,

@@ -117,6 +117,11 @@ fn is_connection_error(error: &sqlx::Error) -> bool {
     )
 }
 
+/// The error of a host that says nothing.
+pub(crate) fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
 pub(crate) fn code_of(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }

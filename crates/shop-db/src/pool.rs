@@ -19,7 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::error::code_of;
+use crate::error::{code_of, timed_out};
 
 /// A connection that is not in order again after this long is dropped.
 const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -277,10 +277,6 @@ impl HostPool {
     }
 }
 
-fn timed_out() -> sqlx::Error {
-    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
-}
-
 /// A connection that goes back to its pool when it is dropped.
 pub(crate) struct Pooled {
     connection: Option<PgConnection>,
@@ -364,14 +360,19 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    #[tokio::test]
-    async fn closing_ends_a_connection_that_is_being_opened() {
-        // It accepts and never answers.
+    /// A server that accepts and never answers, and a pool of `size` connections to it.
+    async fn silent_server(size: u32) -> (TcpListener, Arc<HostPool>) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(server.local_addr().unwrap().port());
-        let pool = HostPool::new(options, Purpose::Read, 1, LONG, "test", "silent");
+        let pool = HostPool::new(options, Purpose::Read, size, LONG, "test", "silent");
+        (server, pool)
+    }
+
+    #[tokio::test]
+    async fn closing_ends_a_connection_that_is_being_opened() {
+        let (server, pool) = silent_server(1).await;
         let opening = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.acquire(Instant::now() + LONG).await.err() }
@@ -384,11 +385,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_slow_to_let_anybody_in_has_few_to_let_in() {
-        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = PgConnectOptions::new_without_pgpass()
-            .host("127.0.0.1")
-            .port(server.local_addr().unwrap().port());
-        let pool = HostPool::new(options, Purpose::Read, 10, LONG, "test", "silent");
+        let (server, pool) = silent_server(10).await;
         let impatient = async || pool.acquire(Instant::now() + Duration::from_millis(50)).await.err();
         let mut connections = Vec::new();
         for _ in 0..3 {

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::Shared;
-use crate::error::suspicions;
+use crate::error::{suspicions, timed_out};
 use crate::host::{Host, Role};
 
 /// Role, timeline, byte, and when the server process started, in one round trip. A replica's timeline is the one that
@@ -57,16 +57,13 @@ async fn probe_for_ever(shared: &Shared, host: &Host) {
             Ok(connection) => connection,
             Err(error) => {
                 shared.host_failed(host, &error);
-                wait_for_next_try(shared, host).await;
+                wait_for_next_try(shared).await;
                 continue;
             }
         };
         loop {
             let asked_at = Instant::now();
-            host.update(|view| view.probing_since = Some(asked_at));
-            let answer = patiently(shared, host, ask(&mut connection, asked_at)).await;
-            host.update(|view| view.probing_since = None);
-            match answer {
+            match patiently(shared, host, ask(&mut connection, asked_at)).await {
                 Ok(answer) => shared.host_answered(host, answer),
                 Err(error) => {
                     shared.host_failed(host, &error);
@@ -91,12 +88,11 @@ async fn probe_for_ever(shared: &Shared, host: &Host) {
                 }
             }
         }
-        wait_for_next_try(shared, host).await;
+        wait_for_next_try(shared).await;
     }
 }
 
-async fn wait_for_next_try(shared: &Shared, host: &Host) {
-    host.update(|view| view.probing_since = None);
+async fn wait_for_next_try(shared: &Shared) {
     tokio::time::sleep(shared.config.probe_interval.min(RETRY_PAUSE_MAX)).await;
 }
 
@@ -108,22 +104,24 @@ async fn patiently<T>(
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
     let asked_at = Instant::now();
+    host.update(|view| view.probing_since = Some(asked_at));
     tokio::pin!(answer);
-    loop {
+    let outcome = loop {
         let alive_at = host.answered_at().unwrap_or(asked_at).max(asked_at);
         let deadline = (alive_at + shared.config.probe_timeout).min(asked_at + PATIENCE_MAX);
         if deadline <= Instant::now() {
-            return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+            break Err(timed_out());
         }
         if let Ok(outcome) = timeout_at(deadline, &mut answer).await {
-            return outcome;
+            break outcome;
         }
-    }
+    };
+    host.update(|view| view.probing_since = None);
+    outcome
 }
 
 /// A listener, though it listens for nothing: it alone can wait for the end of its connection.
 async fn connect(shared: &Shared, host: &Host) -> Result<PgListener, sqlx::Error> {
-    host.update(|view| view.probing_since = Some(Instant::now()));
     let options = shared.config.read_options(&host.address);
     if !host.view().up {
         // A server that is starting refuses, at the price of a process for each who asks. The pool would ask again and

@@ -157,21 +157,16 @@ impl Inner {
         let is_known = |address: &str| known.as_ref().is_some_and(|primary| primary.address == address);
         if !doubtful {
             for sentinel in &sentinels {
-                match timeout(SENTINEL_TIMEOUT, self.primary_by(sentinel)).await {
-                    Ok(Some(named)) if is_known(&named.address) => return,
-                    Ok(Some(_)) => break,
-                    _ => {}
+                match self.primary_by(sentinel).await {
+                    Some(named) if is_known(&named.address) => return,
+                    Some(_) => break,
+                    None => {}
                 }
             }
         }
         // The sentinel that leads a failover knows its outcome a second before it tells the others.
-        let answers = join_all(
-            sentinels
-                .iter()
-                .map(|sentinel| timeout(SENTINEL_TIMEOUT, self.primary_by(sentinel))),
-        );
-        let named = answers.await.into_iter().filter_map(|answer| answer.ok().flatten());
-        for address in newest_first(named.collect()) {
+        let answers = join_all(sentinels.iter().map(|sentinel| self.primary_by(sentinel))).await;
+        for address in newest_first(answers.into_iter().flatten().collect()) {
             if is_known(&address) {
                 return;
             }
@@ -183,6 +178,10 @@ impl Inner {
     }
 
     async fn primary_by(&self, sentinel: &str) -> Option<Named> {
+        timeout(SENTINEL_TIMEOUT, self.named_by(sentinel)).await.ok().flatten()
+    }
+
+    async fn named_by(&self, sentinel: &str) -> Option<Named> {
         let mut connection = open(sentinel, None).await.ok()?;
         let (address, about): (Option<(String, u16)>, HashMap<String, String>) = redis::pipe()
             .cmd("SENTINEL")

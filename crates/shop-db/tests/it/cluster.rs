@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use shop_db::{Cluster, DbError, Freshness, Position, Role};
-use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
+use shop_testkit::{FreshDatabase, wait_until};
 
-use crate::support::{SOON, answer, config};
+use crate::support::{SOON, answer, config, one_host};
 
 #[tokio::test]
 async fn what_was_committed_is_covered_by_the_position_that_follows_it() {
@@ -58,9 +58,7 @@ async fn a_position_of_the_future_is_not_served() {
 #[tokio::test]
 async fn a_write_waits_for_the_primary_and_goes_on_when_it_is_back() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    let proxy = FaultyProxy::start(&config.hosts[0]).await;
-    config.hosts = vec![proxy.addr().to_string()];
+    let (config, proxy) = one_host(&database).await;
     proxy.cut();
     let cluster = Cluster::connect(config).await.unwrap();
     let waiting = tokio::spawn({
@@ -78,9 +76,7 @@ async fn a_write_waits_for_the_primary_and_goes_on_when_it_is_back() {
 #[tokio::test]
 async fn a_write_without_a_primary_ends_at_its_deadline() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    let proxy = FaultyProxy::start(&config.hosts[0]).await;
-    config.hosts = vec![proxy.addr().to_string()];
+    let (mut config, proxy) = one_host(&database).await;
     config.write_wait = Duration::from_millis(400);
     proxy.freeze();
     let cluster = Cluster::connect(config).await.unwrap();
@@ -126,10 +122,8 @@ async fn a_read_at_the_primary_may_say_what_it_saw() {
 #[tokio::test]
 async fn a_read_that_needs_the_primary_waits_for_it_as_long_as_a_write() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
+    let (mut config, proxy) = one_host(&database).await;
     config.read_wait = Duration::from_millis(1);
-    let proxy = FaultyProxy::start(&config.hosts[0]).await;
-    config.hosts = vec![proxy.addr().to_string()];
     proxy.cut();
     let cluster = Cluster::connect(config).await.unwrap();
     let any = cluster.read(Freshness::Any).await.err().unwrap();
@@ -150,10 +144,8 @@ async fn a_read_that_needs_the_primary_waits_for_it_as_long_as_a_write() {
 #[tokio::test]
 async fn those_who_wait_for_a_primary_are_bounded_too() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
+    let (mut config, proxy) = one_host(&database).await;
     config.set_pool_max(1);
-    let proxy = FaultyProxy::start(&config.hosts[0]).await;
-    config.hosts = vec![proxy.addr().to_string()];
     proxy.cut();
     let cluster = Cluster::connect(config).await.unwrap();
     // Twenty may wait for one connection.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use shop_db::{Cluster, DbError, Freshness};
-use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
+use shop_testkit::{FreshDatabase, wait_until};
 use sqlx::PgConnection;
 use tokio::sync::Barrier;
 use tokio::time::timeout;
 
-use crate::support::{SOON, answer, config, connect, insert, one_connection, things};
+use crate::support::{SOON, answer, config, connect, insert, one_connection, one_host, things};
 
 async fn setting(connection: &mut PgConnection, name: &str) -> String {
     sqlx::query_scalar("select current_setting($1)")
@@ -200,9 +200,7 @@ async fn as_many_callers_as_a_pool_is_large_are_served_at_once() {
 #[tokio::test]
 async fn a_connection_whose_caller_gave_up_serves_the_next_one() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
-    let proxy = FaultyProxy::start(&config.hosts[0]).await;
-    config.hosts = vec![proxy.addr().to_string()];
+    let (mut config, proxy) = one_host(&database).await;
     config.application_name = "patient".to_owned();
     config.read_wait = Duration::from_millis(300);
     let cluster = Cluster::connect(config).await.unwrap();

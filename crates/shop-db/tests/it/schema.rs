@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use shop_db::{Cluster, Freshness, SchemaWatch};
-use shop_testkit::{FaultyProxy, FreshDatabase, wait_until};
+use shop_testkit::{FreshDatabase, wait_until};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::support::{SOON, config, connect};
+use crate::support::{SOON, config, connect, one_host};
 
 const RECORD: &str = "create table _sqlx_migrations (version bigint primary key, success boolean not null)";
 
@@ -68,10 +68,8 @@ async fn one_schema_of_several_is_enough_to_be_too_old() {
 #[tokio::test]
 async fn a_schema_that_nobody_knows_is_no_reason() {
     let database = FreshDatabase::empty().await;
-    let mut config = config(&database);
+    let (mut config, proxy) = one_host(&database).await;
     config.write_wait = Duration::from_secs(2);
-    let proxy = FaultyProxy::start(&config.hosts[0]).await;
-    config.hosts = vec![proxy.addr().to_string()];
     proxy.cut();
     let cluster = Cluster::connect(config).await.unwrap();
     let watch = SchemaWatch::start([(cluster.clone(), 2)]);

@@ -20,6 +20,14 @@ pub(crate) fn config(database: &FreshDatabase) -> ClusterConfig {
     config
 }
 
+/// The same server behind a proxy.
+pub(crate) async fn one_host(database: &FreshDatabase) -> (ClusterConfig, FaultyProxy) {
+    let mut config = config(database);
+    let proxy = FaultyProxy::start(&config.hosts[0]).await;
+    config.hosts = vec![proxy.addr().to_string()];
+    (config, proxy)
+}
+
 /// The same server behind two proxies: two hosts, each of which says that it is the primary.
 pub(crate) async fn two_hosts(database: &FreshDatabase) -> (ClusterConfig, FaultyProxy, FaultyProxy) {
     let mut config = config(database);
