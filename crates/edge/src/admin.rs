@@ -118,6 +118,7 @@ fn gauge(state: &AdminState) {
     metrics::gauge!("edge_cache_objects").set(usage.objects as f64);
     metrics::gauge!("edge_cache_disk_bytes").set(usage.disk_bytes as f64);
     metrics::gauge!("edge_cache_hot_bytes").set(usage.hot_bytes as f64);
+    metrics::gauge!("edge_flights").set(state.app.fetcher.flights() as f64);
     metrics::gauge!("edge_connections").set(state.front.open() as f64);
     metrics::gauge!("edge_connections_parked").set(state.front.parked() as f64);
     metrics::counter!("edge_log_batches_lost_total").absolute(state.lost_batches.load(Ordering::Relaxed));

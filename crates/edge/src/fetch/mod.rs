@@ -199,6 +199,12 @@ impl Fetcher {
         self.join(ask);
     }
 
+    /// How many requests to the origin are under way that others may join. One ends only when what it brought is
+    /// stored: until then whoever asks gets what it brought.
+    pub fn flights(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether the origin has not answered lately.
     pub fn origin_is_failing(&self) -> bool {
         self.origin.is_failing()

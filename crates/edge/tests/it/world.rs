@@ -305,10 +305,11 @@ impl Edge {
         tokio::time::timeout(DEADLINE, exchange).await?
     }
 
-    /// Waits until what has arrived lies in the cache: clients get it earlier than the disk.
+    /// Waits until what has arrived lies in the cache: clients get it earlier than the disk, and whoever asks before
+    /// the flight that brought it has ended joins that.
     pub(crate) async fn stored(&self, objects: usize) {
         eventually("objects are stored", || async {
-            self.app.store.usage().objects == objects
+            self.app.store.usage().objects == objects && self.app.fetcher.flights() == 0
         })
         .await;
     }
