@@ -225,7 +225,8 @@ impl Backend {
         self.known_latency_us().unwrap_or(LATENCY_UNKNOWN_US)
     }
 
-    fn known_latency_us(&self) -> Option<f64> {
+    /// The same; none while nobody has measured it since it came up or back.
+    pub(crate) fn known_latency_us(&self) -> Option<f64> {
         let measured = f64::from_bits(self.latency_us.load(Relaxed));
         if measured == 0.0 {
             return None;

@@ -8,10 +8,10 @@ use crate::balance::Algorithm;
 /// Two costs within this factor of each other are the same: the difference is noise, and following it would send
 /// everything to one of two equals.
 const NOISE: f64 = 1.5;
+/// Fewer requests than this at a time are no load: a backend that has them still answers as fast as it can.
+const LOAD_MIN: u32 = 8;
 /// How much more than the average a backend may have to do and still get what its keys say.
 const HASH_LOAD_FACTOR: f64 = 1.25;
-/// So few requests at a time are no load, whatever the average is.
-const HASH_LOAD_MIN: u32 = 8;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -98,8 +98,24 @@ fn cheaper_of_two<'a, I: Iterator<Item = &'a Arc<Backend>>>(
     let offset = rand::random_range(1..candidates);
     let first = open().nth(first_index).or_else(|| open().next())?;
     let second = open().nth((first_index + offset) % candidates).unwrap_or(first);
-    let first_is_fine = first.cost() <= second.cost() * NOISE;
+    let first_is_fine = match clearly_faster(first, second) {
+        Some(faster) if faster.in_flight() < LOAD_MIN => Arc::ptr_eq(faster, first),
+        _ => first.cost() <= second.cost() * NOISE,
+    };
     Some(if first_is_fine { first } else { second })
+}
+
+/// The one of two that answers faster, if that is more than noise and both have been measured. As long as it has next
+/// to nothing to do, a request that went to the slower one would only take longer; how dear each is counts under load.
+fn clearly_faster<'a>(first: &'a Arc<Backend>, second: &'a Arc<Backend>) -> Option<&'a Arc<Backend>> {
+    let (first_us, second_us) = (first.known_latency_us()?, second.known_latency_us()?);
+    if first_us * NOISE < second_us {
+        Some(first)
+    } else if second_us * NOISE < first_us {
+        Some(second)
+    } else {
+        None
+    }
 }
 
 /// Of several with equally little to do, each has the same chance.
@@ -130,7 +146,7 @@ fn by_key<'a, I: Iterator<Item = &'a Arc<Backend>>>(open: impl Fn() -> I, key: u
         (count + 1, in_flight.saturating_add(backend.in_flight()))
     });
     let fair_load = f64::from(in_flight.saturating_add(1)) / f64::from(count.max(1));
-    let load_max = ((HASH_LOAD_FACTOR * fair_load).ceil() as u32).max(HASH_LOAD_MIN);
+    let load_max = ((HASH_LOAD_FACTOR * fair_load).ceil() as u32).max(LOAD_MIN);
     open()
         .filter(|backend| backend.in_flight() < load_max)
         .max_by_key(|backend| mixed(key, backend.address_hash))
@@ -231,7 +247,7 @@ mod tests {
         let backends = backends(1..=3);
         let home = by_key_number(&backends, 7);
         let preferred = backends.iter().find(|backend| backend.address == home).expect("known");
-        busy(preferred, HASH_LOAD_MIN - 1);
+        busy(preferred, LOAD_MIN - 1);
         assert_eq!(by_key_number(&backends, 7), home, "a few are no load");
         busy(preferred, 10);
         let second = by_key_number(&backends, 7);
@@ -255,6 +271,30 @@ mod tests {
         }
         let most = backends.iter().map(|backend| backend.in_flight()).max();
         assert!(most <= Some(63), "{most:?} of 200");
+    }
+
+    #[test]
+    fn a_slower_one_gets_something_only_when_the_faster_ones_have_enough_to_do() {
+        let backends = backends(1..=3);
+        let slow = Arc::clone(&backends[2]);
+        slow.succeeded(Duration::from_millis(5));
+        let by_cost = wanted(&Algorithm::P2c, None);
+        let slow_gets = || (0..200).filter(|_| chosen(&backends, &by_cost) == slow.address).count();
+        backends[..2].iter().for_each(|fast| busy(fast, LOAD_MIN - 1));
+        assert_eq!(slow_gets(), 0);
+        backends[..2].iter().for_each(|fast| busy(fast, 1));
+        assert!(slow_gets() > 0);
+    }
+
+    #[test]
+    fn one_that_nobody_has_measured_is_tried() {
+        let unknown = Backend::new(9, ([10, 0, 0, 9], 8000).into());
+        unknown.set_health(Health::Up);
+        let backends = [backend(1), Arc::new(unknown)];
+        busy(&backends[0], 1);
+        let by_cost = wanted(&Algorithm::P2c, None);
+        let address = backends[1].address;
+        assert!((0..200).any(|_| chosen(&backends, &by_cost) == address));
     }
 
     #[test]
