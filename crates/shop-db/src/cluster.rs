@@ -172,10 +172,12 @@ impl Shared {
         })
     }
 
-    /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds; the one with more
-    /// free connections of two picked by chance, so that many processes don't all prefer the same one.
+    /// A replica that is up, not too far behind, has not `failed` just now, and of which `suits` holds. Of those that are
+    /// fast and near, if there are any, the one with more free connections of two picked by chance, so that many processes
+    /// don't all prefer the same one.
     fn replica(&self, failed: &[&Arc<Host>], suits: impl Fn(&View) -> bool) -> Option<&Arc<Host>> {
-        let suitable: Vec<(&Arc<Host>, bool)> = self
+        let is_far = |view: &View| view.lag.is_some_and(|lag| lag > self.config.lag_max);
+        let suitable: Vec<(&Arc<Host>, (bool, bool))> = self
             .hosts
             .iter()
             .filter(|host| !failed.iter().any(|other| Arc::ptr_eq(host, other)))
@@ -183,15 +185,15 @@ impl Shared {
             .filter(|(_, view)| view.up && view.role == Some(Role::Replica))
             .filter(|(_, view)| view.lag.is_none_or(|lag| self.may_lag(lag)))
             .filter(|(_, view)| suits(view))
-            .map(|(host, view)| (host, view.is_slow()))
+            .map(|(host, view)| (host, (view.is_slow(), is_far(&view))))
             .collect();
-        let some_fast = suitable.iter().any(|(_, slow)| !slow);
-        let fast: Vec<&Arc<Host>> = suitable
+        let least = suitable.iter().map(|(_, flaws)| *flaws).min()?;
+        let best: Vec<&Arc<Host>> = suitable
             .into_iter()
-            .filter(|(_, slow)| !(some_fast && *slow))
+            .filter(|(_, flaws)| *flaws == least)
             .map(|(host, _)| host)
             .collect();
-        fast.sample(&mut rand::rng(), 2)
+        best.sample(&mut rand::rng(), 2)
             .copied()
             .max_by_key(|host| host.pool(Purpose::Read).available())
     }
@@ -410,5 +412,21 @@ mod tests {
         assert_eq!([little, much, hopeless].map(serves_at), [true, true, false], "slow");
         primary.update(|view| (view.took, view.up) = (Duration::ZERO, false));
         assert_eq!([little, much, hopeless].map(serves_at), [true, true, false], "gone");
+    }
+
+    #[test]
+    fn a_replica_that_lags_serves_only_where_no_other_can() {
+        let mut config = ClusterConfig::for_url("x", "postgres://me:secret@127.0.0.1:1/db").unwrap();
+        config.hosts.push("127.0.0.1:2".to_owned());
+        let shared = Shared::new(config);
+        let [near, far] = &shared.hosts[..] else {
+            panic!("two hosts");
+        };
+        near.update(|view| (view.up, view.role, view.lag) = (true, Some(Role::Replica), Some(Duration::ZERO)));
+        far.update(|view| (view.up, view.role, view.lag) = (true, Some(Role::Replica), Some(Duration::from_secs(8))));
+        let chosen = || shared.replica(&[], |_| true).map(|host| host.address.clone());
+        assert!((0..20).all(|_| chosen().as_ref() == Some(&near.address)));
+        near.update(|view| view.took = Duration::from_millis(400));
+        assert_eq!(chosen().as_ref(), Some(&far.address), "the other is slow");
     }
 }

@@ -146,8 +146,19 @@ impl HostPool {
 
     /// Gives a connection, waiting for one up to `deadline`.
     pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Pooled, AcquireError> {
+        self.acquire_within(deadline, Duration::MAX).await
+    }
+
+    /// The same for somebody who can go elsewhere: a turn is waited for up to `deadline`, and then no longer than
+    /// `login_wait` for a connection to be opened.
+    pub(crate) async fn acquire_within(
+        self: &Arc<Self>,
+        deadline: Instant,
+        login_wait: Duration,
+    ) -> Result<Pooled, AcquireError> {
         let permit = self.permit(deadline).await?;
-        let idle = self.connection(deadline).await?;
+        let login_deadline = Instant::now().checked_add(login_wait).unwrap_or(deadline);
+        let idle = self.connection(deadline.min(login_deadline)).await?;
         self.in_use.increment(1.0);
         Ok(Pooled {
             connection: Some(idle.connection),
@@ -338,6 +349,9 @@ impl Drop for Pooled {
                     opened_at,
                     idle_since: Instant::now(),
                 });
+                // Somebody who has a turn, and waits for a connection to be opened, was told first and is first: whoever
+                // gets this turn would take the connection before it looks.
+                tokio::task::yield_now().await;
             }
             drop(permit);
         });

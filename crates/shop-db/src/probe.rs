@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cluster::Shared;
 use crate::error::{suspicions, timed_out};
@@ -53,7 +53,7 @@ pub(crate) async fn run(shared: Arc<Shared>, host: Arc<Host>) {
 async fn probe_for_ever(shared: &Shared, host: &Host) {
     let mut news = suspicions();
     loop {
-        let mut connection = match patiently(shared, host, connect(shared, host)).await {
+        let mut connection = match connect(shared, host).await {
             Ok(connection) => connection,
             Err(error) => {
                 shared.host_failed(host, &error);
@@ -108,7 +108,8 @@ async fn patiently<T>(
     tokio::pin!(answer);
     let outcome = loop {
         let alive_at = host.answered_at().unwrap_or(asked_at).max(asked_at);
-        let deadline = (alive_at + shared.config.probe_timeout).min(asked_at + PATIENCE_MAX);
+        let limit = PATIENCE_MAX.max(shared.config.probe_timeout);
+        let deadline = (alive_at + shared.config.probe_timeout).min(asked_at + limit);
         if deadline <= Instant::now() {
             break Err(timed_out());
         }
@@ -121,16 +122,19 @@ async fn patiently<T>(
 }
 
 /// A listener, though it listens for nothing: it alone can wait for the end of its connection.
+///
+/// Whoever logs in gets as long for it as anybody else. A host that is dead answers at once or never, and one that is
+/// overloaded would only have one more to let in if this one gave up.
 async fn connect(shared: &Shared, host: &Host) -> Result<PgListener, sqlx::Error> {
     let options = shared.config.read_options(&host.address);
-    if !host.view().up {
-        // A server that is starting refuses, at the price of a process for each who asks. The pool would ask again and
-        // again within its time-out.
-        PgConnection::connect_with(&options).await?.close().await?;
-    }
+    let login_timeout = shared.config.connect_timeout;
+    // A server that is starting refuses, at the price of a process for each who asks. The listener's pool would ask again
+    // and again within its time-out.
+    let first = async { PgConnection::connect_with(&options).await?.close().await };
+    timeout(login_timeout, first).await.map_err(|_elapsed| timed_out())??;
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(PATIENCE_MAX)
+        .acquire_timeout(login_timeout)
         .connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Freshness, Shared, change_or};
 use crate::host::Host;
-use crate::pool::{AcquireError, Purpose};
+use crate::pool::Purpose;
 use crate::{DbError, Position, ReadConn, Role};
 
 /// Pause before hosts that just failed are tried again, unless there is news before.
@@ -16,6 +15,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// First pause between two looks at a replica that catches up; it doubles.
 const REPLAY_PAUSE: Duration = Duration::from_millis(2);
+
+/// A replica that lets nobody in for so long is left for the next host. Its connection is opened all the same.
+const LOGIN_WAIT: Duration = Duration::from_millis(500);
 
 /// What a replica has replayed.
 const REPLAY_POSITION: &str = "select (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0'::pg_lsn)::bigint";
@@ -151,8 +153,9 @@ impl Attempt<'_> {
         host: &Arc<Host>,
         catching_up_to: Option<Position>,
     ) -> Result<Option<ReadConn>, DbError> {
-        let mut connection = match self.acquire(host, Role::Replica, None).await {
-            Ok(connection) => connection,
+        let pool = host.pool(Purpose::Read);
+        let mut connection = match pool.acquire_within(self.deadline, LOGIN_WAIT).await {
+            Ok(pooled) => ReadConn::new(pooled, Arc::clone(host), Role::Replica, self.since, None),
             Err(failure) => return self.shared.verdict(host, failure).map_or(Ok(None), Err),
         };
         let there = match catching_up_to {
@@ -177,8 +180,9 @@ impl Attempt<'_> {
             Freshness::Primary => None,
             _ => Some(self.shared.fallback_permit(self.deadline).await?),
         };
-        match self.acquire(host, Role::Primary, permit).await {
-            Ok(mut connection) => {
+        match host.pool(Purpose::Read).acquire(self.deadline).await {
+            Ok(pooled) => {
+                let mut connection = ReadConn::new(pooled, Arc::clone(host), Role::Primary, self.since, permit);
                 if let Freshness::After(after) = freshness {
                     connection.has_seen(after);
                 }
@@ -186,16 +190,6 @@ impl Attempt<'_> {
             }
             Err(failure) => self.shared.verdict(host, failure).map_or(Ok(None), Err),
         }
-    }
-
-    async fn acquire(
-        &self,
-        host: &Arc<Host>,
-        role: Role,
-        fallback: Option<OwnedSemaphorePermit>,
-    ) -> Result<ReadConn, AcquireError> {
-        let pooled = host.pool(Purpose::Read).acquire(self.deadline).await?;
-        Ok(ReadConn::new(pooled, Arc::clone(host), role, self.since, fallback))
     }
 
     /// Looks again and again, for a moment, whether the replica has replayed up to `position`.

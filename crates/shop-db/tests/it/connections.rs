@@ -204,18 +204,24 @@ async fn a_connection_whose_caller_gave_up_serves_the_next_one() {
     config.application_name = "patient".to_owned();
     config.read_wait = Duration::from_millis(300);
     let cluster = Cluster::connect(config).await.unwrap();
+    let connections_are = async |count| {
+        wait_until("as many connections are there as are to be", SOON, || async {
+            patient_connections(&database).await == count
+        })
+        .await;
+    };
     // The probe's, and the first one for writing.
-    wait_until("the host is known", SOON, || async { cluster.write().await.is_ok() }).await;
-    let before = patient_connections(&database).await;
+    connections_are(2).await;
 
     proxy.freeze();
     let given_up = cluster.read(Freshness::Any).await.err();
     assert!(matches!(given_up, Some(DbError::NoReader { .. })), "{given_up:?}");
     proxy.thaw();
-    wait_until("the connection is there though nobody waits for it", SOON, || async {
-        patient_connections(&database).await > before
-    })
-    .await;
+    connections_are(3).await;
+    let mut connection = cluster.read(Freshness::Any).await.unwrap();
+    sqlx::query("select").execute(&mut *connection).await.unwrap();
+    drop(connection);
+    assert_eq!(patient_connections(&database).await, 3, "it was not used");
 }
 
 async fn patient_connections(database: &FreshDatabase) -> i64 {
