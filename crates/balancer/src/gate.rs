@@ -1,10 +1,11 @@
 //! What a customer's request has to pass before anything is done for it: the shop is open, and it doesn't ask too often.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use http::HeaderMap;
 use http::header::{COOKIE, USER_AGENT};
+use shop_front::neighbourhood;
 
 use crate::forwarded::Hop;
 use crate::live::Live;
@@ -73,14 +74,6 @@ pub(crate) fn check_rates(
         take(rates.key("session", &route.name, session), rate)?;
     }
     Ok(())
-}
-
-/// One customer usually has a whole /64 of IPv6.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 => v4,
-    }
 }
 
 /// The value of the session's cookie, if it can be one.
@@ -158,13 +151,5 @@ mod tests {
             "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
         ));
         assert!(!is_crawler(&tokens, &HeaderMap::new()));
-    }
-
-    #[test]
-    fn a_whole_network_of_ipv6_is_one_customer() {
-        let of = |text: &str| neighbourhood(text.parse().expect("an address"));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
     }
 }

@@ -129,12 +129,15 @@ pub(crate) async fn serve(
     };
     let live = worker.shared.live.load();
     policy::apply(response.headers_mut(), client.hop(), &live.table.settings.headers);
+    // From a balancer that reaches nobody its clients shall go to another.
+    let shall_leave = client.is_old(&worker.shared) || worker.shared.is_isolated();
     if is_http2 {
         // Which has its own way to close, and knows no such header.
         response.headers_mut().remove(CONNECTION);
-    } else if is_chunked || client.is_old(&worker.shared) || worker.shared.is_draining() || worker.shared.is_isolated()
-    {
-        // From a balancer that reaches nobody its clients shall go to another.
+        if shall_leave {
+            client.connection.leave();
+        }
+    } else if is_chunked || shall_leave || worker.shared.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -194,7 +197,7 @@ async fn pass_on(
     );
     shared.budget.deposit();
 
-    let upload = Rc::new(Cell::new(Upload::AwaitsBackend));
+    let upload = Rc::new(Cell::new(Upload::awaits_backend()));
     let is_keyed = match route.keyed {
         Keyed::Never => false,
         Keyed::ByHeader => parts.headers.contains_key(IDEMPOTENCY_KEY),
@@ -225,7 +228,8 @@ async fn pass_on(
     if asks_upgrade {
         upgrade::ask(&mut parts.headers);
     }
-    let is_ordinary = class == Class::Normal && parts.method.is_safe();
+    // How long a client takes to send a body says nothing about the service.
+    let is_ordinary = class == Class::Normal && parts.method.is_safe() && matches!(body, RequestBody::Empty);
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = Uri::from(target);
@@ -239,6 +243,7 @@ async fn pass_on(
         is_repeatable,
         patience,
         upload,
+        fair_wait: PATIENCE.min(route.deadline / 2),
     };
     let outcome = order.send(exchange, request, failovers).await;
     if is_ordinary && matches!(outcome, Ok(_) | Err(Refusal::AnswerTooLate)) {

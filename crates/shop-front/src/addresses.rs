@@ -1,7 +1,7 @@
 //! How many connections one address may have open.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
@@ -10,6 +10,14 @@ use ipnet::IpNet;
 pub fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
+}
+
+/// One customer usually has a whole /64 of IPv6.
+pub fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
 }
 
 /// Counts by address. Looked at when a connection comes and when it goes, never by a request; it has no more entries
@@ -48,7 +56,7 @@ impl AddressConnections {
         if self.max == 0 || !is_public || is_in(&self.unlimited, address) {
             return Some(place(None));
         }
-        let address = address.to_canonical();
+        let address = neighbourhood(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
         if *count >= self.max {
@@ -77,6 +85,20 @@ impl Drop for AddressPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_network_of_ipv6_is_one_customer() {
+        let of = |text: &str| neighbourhood(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+
+        let connections = Arc::new(AddressConnections::new(1, Vec::new()));
+        let enter = |text: &str| connections.enter(text.parse().expect("an address"), true);
+        let _first = enter("2001:db8::1").expect("a place");
+        assert!(enter("2001:db8::2").is_none());
+        assert!(enter("2001:db8:0:1::1").is_some());
+    }
 
     #[test]
     fn an_address_has_its_places_and_gets_them_back() {

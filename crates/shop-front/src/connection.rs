@@ -95,16 +95,18 @@ where
     };
     let (transport, protocol) = begun?;
     let mut stream = WatchedStream::new(transport, front.limits.stall_max);
+    let leaving = (protocol == Protocol::Http2).then(CancellationToken::new);
     let service = make_service(Client {
         peer,
         is_tls,
+        leaving: leaving.clone(),
         seen: stream.seen(),
         front: front.clone(),
         place: open.place.clone(),
         gone: gone.clone(),
     });
-    match protocol {
-        Protocol::Http1 => {
+    match leaving {
+        None => {
             if treatment.is_public {
                 stream.expect_request();
             }
@@ -116,9 +118,9 @@ where
                 gone,
             })
         }
-        Protocol::Http2 => {
+        Some(leaving) => {
             stream.stop_scanning();
-            Box::pin(http2::serve(front, stream, service, first_wait, &gone)).await;
+            Box::pin(http2::serve(front, stream, service, first_wait, &gone, &leaving)).await;
             None
         }
     }

@@ -30,6 +30,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What is kept of an answer that the client doesn't take yet.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// The last part of an answer is no larger. hyper waits until the client's window has room for a byte of it, and then
+/// nobody waits for the rest: it stays until the client takes it, however long that is.
+const LAST_PART_BYTES_MAX: usize = 1024;
 /// Streams that the client has reset before we looked at them ("rapid reset").
 const RESETS_PENDING_MAX: usize = 20;
 /// Streams that we had to reset for what the client did on them.
@@ -41,13 +44,15 @@ const PING_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client that was told to go elsewhere may take to close, once nothing is under way.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Serves a connection until it ends, whatever the reason. The first request has to come within `first_wait`.
+/// Serves a connection until it ends, whatever the reason. The first request has to come within `first_wait`. The client
+/// is told to go elsewhere when this process drains, or when `leaving` says so.
 pub(crate) async fn serve<S, B>(
     front: &Front,
     stream: WatchedStream,
     service: S,
     first_wait: Duration,
     gone: &CancellationToken,
+    leaving: &CancellationToken,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     S::Future: 'static,
@@ -76,6 +81,12 @@ pub(crate) async fn serve<S, B>(
     let mut connection = pin!(connection);
     let mut look = pin!(tokio::time::sleep(first_wait));
     let mut is_leaving = false;
+    let mut told_to_go = pin!(async {
+        tokio::select! {
+            () = front.drain.cancelled() => {}
+            () = leaving.cancelled() => {}
+        }
+    });
     loop {
         tokio::select! {
             biased;
@@ -83,7 +94,7 @@ pub(crate) async fn serve<S, B>(
             () = gone.cancelled() => return,
             () = activity.is_abusive.cancelled() => return,
             // To be told costs the client nothing: what it sends meanwhile is still answered, or known not to be.
-            () = front.drain.cancelled(), if !is_leaving => {
+            () = told_to_go.as_mut(), if !is_leaving => {
                 is_leaving = true;
                 connection.as_mut().graceful_shutdown();
                 look.as_mut().reset(Instant::now() + FAREWELL);
@@ -151,7 +162,7 @@ impl Activity {
 struct Exchange {
     activity: Rc<Activity>,
     patience: RefCell<Patience>,
-    /// What hyper was given last, while it has not asked for more: it waits for the client to take that.
+    /// What hyper was given last, while it has not asked for more: it waits for the client to take what came before.
     handed_bytes: Cell<Option<usize>>,
     is_complete: Cell<bool>,
 }
@@ -257,13 +268,18 @@ where
 
 struct TrackedBody<B> {
     body: B,
+    last_part: Option<Bytes>,
     exchange: Rc<Exchange>,
 }
 
 impl<B: Body> TrackedBody<B> {
     fn new(body: B, exchange: Rc<Exchange>) -> Self {
         exchange.is_complete.set(body.is_end_stream());
-        Self { body, exchange }
+        Self {
+            body,
+            last_part: None,
+            exchange,
+        }
     }
 }
 
@@ -277,14 +293,25 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
         this.exchange.asked_for_more(cx);
+        if let Some(last_part) = this.last_part.take() {
+            this.exchange.handed_bytes.set(Some(last_part.len()));
+            this.exchange.is_complete.set(true);
+            return Poll::Ready(Some(Ok(Frame::data(last_part))));
+        }
         let mut frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         match &mut frame {
             None => this.exchange.is_complete.set(true),
             Some(Ok(frame)) => {
+                if this.body.is_end_stream()
+                    && let Some(data) = frame.data_mut()
+                    && data.len() > LAST_PART_BYTES_MAX
+                {
+                    this.last_part = Some(data.split_off(data.len() - LAST_PART_BYTES_MAX));
+                }
                 this.exchange
                     .handed_bytes
                     .set(Some(frame.data_ref().map_or(0, Bytes::len)));
-                if this.body.is_end_stream() || frame.is_trailers() {
+                if this.is_end_stream() || frame.is_trailers() {
                     this.exchange.is_complete.set(true);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
@@ -299,11 +326,14 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last_part.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.last_part {
+            Some(last_part) => SizeHint::with_exact(last_part.len() as u64),
+            None => self.body.size_hint(),
+        }
     }
 }
 

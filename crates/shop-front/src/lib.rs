@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::accept::{Entrance, accept_forever};
-pub use crate::addresses::is_in;
 use crate::addresses::{AddressConnections, AddressPlace};
+pub use crate::addresses::{is_in, neighbourhood};
 use crate::stream::Seen;
 pub use crate::tunnel::Tunnel;
 
@@ -40,7 +40,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Limits {
     /// Open connections; what is more waits in the kernel or goes to another process.
     pub connections_max: u32,
-    /// Open connections of one public client's address, what is more is closed at once; 0 for no such limit.
+    /// Open connections of one public client's address, or its /64 of IPv6; what is more is closed at once; 0 for no such
+    /// limit.
     pub connections_per_address_max: u32,
     /// For whom that doesn't hold: proxies, by way of which many come.
     pub unlimited: Vec<IpNet>,
@@ -191,6 +192,8 @@ pub struct Client {
     front: Arc<Front>,
     place: Arc<AddressPlace>,
     gone: CancellationToken,
+    /// Of HTTP/2 only.
+    leaving: Option<CancellationToken>,
 }
 
 impl Client {
@@ -198,6 +201,14 @@ impl Client {
     /// that this request and any later one is to be refused.
     pub fn is_ambiguous(&self) -> bool {
         self.seen.is_ambiguous()
+    }
+
+    /// Tells a client that speaks HTTP/2 to go elsewhere; what it has asked is still answered. One of HTTP/1.1 is told
+    /// with an answer, by `Connection: close`.
+    pub fn leave(&self) {
+        if let Some(leaving) = &self.leaving {
+            leaving.cancel();
+        }
     }
 
     /// A place for the connection when it leaves HTTP, if there is one.

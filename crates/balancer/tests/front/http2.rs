@@ -349,6 +349,60 @@ async fn who_takes_nothing_of_a_stream_loses_the_stream_and_keeps_the_connection
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn short_answers_that_nobody_takes_are_not_kept_either() {
+    let backend = Backend::start("inventory-1").await;
+    let impatient = balancer::Limits {
+        client_stall_max: Duration::from_millis(300),
+        ..limits()
+    };
+    let front = Front::start(&routes(&[&backend], &[]), impatient, 1).await;
+    let stream = TcpStream::connect(front.public).await.expect("connected");
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let handshake = builder.initial_stream_window_size(1).handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut stalled = Vec::new();
+    for _ in 0..50 {
+        stalled.push(sender.send_request(get("/large/8000")).await.expect("a head"));
+    }
+    eventually("the places are back", || async {
+        metric(front.admin, "balancer_in_flight").await == 0
+    })
+    .await;
+    for stalled in stalled {
+        assert!(stalled.into_body().collect().await.is_err(), "the stream was reset");
+    }
+    let (mut reader, _connection) = connect(front.public).await;
+    let response = reader.send_request(get("/large/8000")).await.expect("an answer");
+    assert_eq!(response.headers()["content-length"], "8000");
+    assert_eq!(text(response).await, "x".repeat(8000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_is_told_to_go_and_what_it_has_asked_is_answered() {
+    let backend = Backend::start("inventory-1").await;
+    let short = balancer::Limits {
+        connection_age_max: Duration::from_millis(300),
+        ..limits()
+    };
+    let front = Front::start(&routes(&[&backend], &[]), short, 1).await;
+    let (mut sender, connection) = connect(front.public).await;
+    let slow = sender.send_request(get("/slow/1000"));
+    let asking = async {
+        while let Ok(response) = sender.send_request(get("/echo")).await {
+            assert_eq!(response.status(), 200);
+        }
+    };
+    timeout(DEADLINE, asking).await.expect("told to go");
+    assert_eq!(slow.await.expect("an answer").status(), 200);
+    timeout(DEADLINE, connection)
+        .await
+        .expect("ended")
+        .expect("a task")
+        .expect("in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_asks_nothing_is_told_to_go() {
     let backend = Backend::start("inventory-1").await;
     let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
