@@ -12,7 +12,8 @@ use crate::forwarded::FORWARDED_FOR;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// The cheaper of two random ones: requests there already, times what each takes lately.
+    /// Of two random ones the clearly faster while it has next to nothing to do, else the cheaper: requests there
+    /// already, times what each takes lately.
     #[default]
     P2c,
     /// The one with the fewest requests there already.

@@ -37,12 +37,20 @@ pub(crate) enum BodyError {
 /// was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upload {
-    /// All that has come was passed on: it is the backend's turn.
-    AwaitsBackend,
+    /// All that has come was passed on: since then it is the backend's turn.
+    AwaitsBackend { since: std::time::Instant },
     /// The backend would take more than the client has sent.
     AwaitsClient,
     /// It ended early.
     Failed(BodyFault),
+}
+
+impl Upload {
+    pub(crate) fn awaits_backend() -> Self {
+        Self::AwaitsBackend {
+            since: std::time::Instant::now(),
+        }
+    }
 }
 
 /// What was wrong with a client's body.
@@ -129,7 +137,7 @@ impl StreamingBody {
             return self.fail(BodyFault::TooSlow, BodyError::TooSlow);
         };
         self.idle.progressed();
-        self.upload.set(Upload::AwaitsBackend);
+        self.upload.set(Upload::awaits_backend());
         match frame {
             None => Poll::Ready(None),
             Some(Err(error)) => self.fail(BodyFault::Broken, BodyError::Connection(error)),
@@ -264,8 +272,12 @@ impl Body for ResponseBody {
         if let Some(Ok(frame)) = &frame {
             this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
         }
-        // With a known length the end shows at the last frame, and nobody asks again.
-        let is_complete = frame.is_none() || (matches!(frame, Some(Ok(_))) && incoming.is_end_stream());
+        // With a known length the end shows at the last frame, after trailers nothing comes, and nobody asks again.
+        let is_last = |frame: &Frame<Bytes>| frame.is_trailers() || incoming.is_end_stream();
+        let is_complete = match &frame {
+            None => true,
+            Some(frame) => frame.as_ref().is_ok_and(is_last),
+        };
         if is_complete && let Some(lease) = lease.take() {
             lease.give_back();
             this.exchange.completed();

@@ -86,6 +86,21 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_believed_beyond_a_hop_that_can_not_be_read() {
+        let trusted = [parse_network("10.0.0.0/8").expect("a network")];
+        let client = |noted: &'static [u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", HeaderValue::from_bytes(noted).expect("a value"));
+            headers.insert("forwarded", HeaderValue::from_static("for=6.6.6.6"));
+            client_of(&headers, address("10.0.0.1"), &trusted)
+        };
+        assert_eq!(client(b"\xe9, 198.51.100.9"), address("198.51.100.9"));
+        assert_eq!(client(b"6.6.6.6, unix:, 10.0.0.2"), address("10.0.0.2"));
+        assert_eq!(client(b"\xe9"), address("10.0.0.1"));
+        assert_eq!(client(b""), address("10.0.0.1"));
+    }
+
+    #[test]
     fn networks_are_read_and_nonsense_is_not() {
         assert!(is_in(
             &[parse_network("2001:db8::/32").expect("a network")],

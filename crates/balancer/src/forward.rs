@@ -1,8 +1,8 @@
 //! Sending one request to a service: the choice of a backend, the try, and what follows if it fails.
 //!
 //! A request goes to another backend if it never left, or if it may safely be sent twice and the retry budget allows
-//! it. A backend that was tried is not tried again, but for a pooled connection that turned out to be closed. Each try
-//! needs a place at its backend, and is told how much time is left.
+//! it. A backend that was tried is not tried again, but for a pooled connection that turned out to be closed: that costs
+//! nothing of the budget. Each try needs a place at its backend, and is told how much time is left.
 
 use std::cell::Cell;
 use std::io;
@@ -59,6 +59,8 @@ pub(crate) struct Order<'a> {
     pub(crate) patience: Option<Duration>,
     /// How far the client's body has come.
     pub(crate) upload: Rc<Cell<Upload>>,
+    /// Whoever had less than this for an answer when the deadline came is not to blame for having none.
+    pub(crate) fair_wait: Duration,
 }
 
 /// A backend's answer, its body still to be read over the leased connection.
@@ -92,7 +94,10 @@ pub(crate) enum Failed {
     /// No answer yet, and another backend is worth asking; the retry is paid for.
     Impatient,
     /// No answer within the deadline.
-    TooLate,
+    TooLate {
+        /// The backend had the time for one.
+        is_its_fault: bool,
+    },
 }
 
 impl Failed {
@@ -102,7 +107,7 @@ impl Failed {
             Self::Unreached { .. } => "unreached",
             Self::Unsent { .. } | Self::Broken { is_reused: true, .. } => "closed",
             Self::Broken { is_reused: false, .. } => "broken",
-            Self::Impatient | Self::TooLate => "slow",
+            Self::Impatient | Self::TooLate { .. } => "slow",
         }
     }
 }
@@ -115,6 +120,9 @@ impl Order<'_> {
         request: Request<RequestBody>,
         failovers: &mut Vec<Failover>,
     ) -> Result<Answer, Refusal> {
+        if Instant::now() >= self.deadline {
+            return Err(Refusal::AnswerTooLate);
+        }
         let key = self.balance.key_of(&request);
         let mut tried: Vec<u64> = Vec::new();
         let mut once_more_at: Option<Place> = None;
@@ -160,7 +168,7 @@ impl Order<'_> {
             if let Upload::Failed(fault) = self.upload.get() {
                 return Err(self.fault_of_client(fault, exchange));
             }
-            let is_late = matches!(failed, Failed::TooLate);
+            let is_late = matches!(failed, Failed::TooLate { .. });
             // Who takes its time is the client: no other backend would have an answer yet.
             if is_late && self.upload.get() == Upload::AwaitsClient {
                 return Err(Refusal::BodyTooSlow);
@@ -196,7 +204,7 @@ impl Order<'_> {
                     }
                     Refusal::NoAnswer
                 }
-                Failed::Impatient | Failed::TooLate => Refusal::AnswerTooLate,
+                Failed::Impatient | Failed::TooLate { .. } => Refusal::AnswerTooLate,
             };
             if once_more_at.is_none() {
                 failovers.push(Failover {
@@ -277,7 +285,10 @@ impl Order<'_> {
             sent
         };
         let response = match sent {
-            Err(_) => return Err(Failed::TooLate),
+            Err(_) => {
+                let is_its_fault = self.waited_for_backend(began) >= self.fair_wait;
+                return Err(Failed::TooLate { is_its_fault });
+            }
             Ok(Ok(response)) => response,
             Ok(Err(mut failure)) => {
                 let place = lease.place;
@@ -325,9 +336,18 @@ impl Order<'_> {
             Failed::Unsent { .. } => return,
             Failed::Broken { is_reused: true, .. } if is_repeatable => return,
             Failed::Broken { .. } => FailureKind::Reset,
-            Failed::Impatient | Failed::TooLate => FailureKind::Timeout,
+            Failed::TooLate { is_its_fault: false } => return,
+            Failed::Impatient | Failed::TooLate { .. } => FailureKind::Timeout,
         };
         self.service.eject(backend, backend.failed(kind));
+    }
+
+    /// How long a request that `began` then has been waiting for nobody but the backend.
+    fn waited_for_backend(&self, began: Instant) -> Duration {
+        match self.upload.get() {
+            Upload::AwaitsBackend { since } => since.max(began).elapsed(),
+            Upload::AwaitsClient | Upload::Failed(_) => Duration::ZERO,
+        }
     }
 
     fn gone(&self) -> Refusal {

@@ -17,6 +17,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// More hops than this are not passed on.
 const HOPS_MAX: usize = 16;
+/// A hop that can't be read (RFC 7239, section 6.2). It is not left out: what was noted before it may be an invention.
+const UNKNOWN: &str = "unknown";
 
 /// The step from a client to this process.
 #[derive(Clone, Copy, Debug)]
@@ -92,28 +94,34 @@ fn push_node(forwarded: &mut String, node: &str) {
     } else if node.starts_with('_') || node.parse::<IpAddr>().is_ok() {
         forwarded.push_str(node);
     } else {
-        forwarded.push_str("unknown");
+        forwarded.push_str(UNKNOWN);
     }
 }
 
 /// The addresses that earlier proxies have noted, first the farthest: of `X-Forwarded-For`, or if there is none of
 /// `Forwarded`.
 pub(crate) fn hops(headers: &HeaderMap) -> Vec<String> {
-    let noted = lines(headers, FORWARDED_FOR).flat_map(|line| line.split(','));
-    let mut hops: Vec<String> = noted.filter_map(|hop| bare_address(hop.trim())).collect();
-    if hops.is_empty() {
-        let elements = lines(headers, FORWARDED).flat_map(|line| line.split(','));
-        hops = elements.filter_map(for_of).collect();
+    if headers.contains_key(FORWARDED_FOR) {
+        last_elements(headers, FORWARDED_FOR, bare_address)
+    } else {
+        last_elements(headers, FORWARDED, for_of)
     }
-    let surplus = hops.len().saturating_sub(HOPS_MAX);
-    hops.split_off(surplus)
 }
 
-fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
+fn last_elements(headers: &HeaderMap, name: HeaderName, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let elements: Vec<&[u8]> = lines
+        .flat_map(|line| line.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
+        .collect();
+    elements[elements.len().saturating_sub(HOPS_MAX)..]
+        .iter()
+        .map(|element| {
+            let text = std::str::from_utf8(element).ok();
+            text.and_then(&read).unwrap_or_else(|| UNKNOWN.to_owned())
+        })
+        .collect()
 }
 
 /// The `for` of one element of `Forwarded` (RFC 7239). Quoted commas don't occur in addresses, and an element that is

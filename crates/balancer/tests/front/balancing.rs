@@ -43,10 +43,10 @@ async fn a_path_sticks_to_its_backend_and_others_go_elsewhere() {
     )
     .await;
     let mut seen = HashSet::new();
-    for product in 0..20 {
+    for product in 0..100 {
         let path = format!("/products/{product}");
         let first = served_by(&get(front.public, &path).await);
-        for query in 0..4 {
+        for query in 0..2 {
             assert_eq!(served_by(&get(front.public, &format!("{path}?q={query}")).await), first);
         }
         seen.insert(first);

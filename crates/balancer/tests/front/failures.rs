@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{Backend, Client, Front, eventually, get, limits, metric, raw, routes, status};
 
@@ -202,6 +205,48 @@ async fn a_slow_client_is_not_its_backend_s_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_its_backend_no_time_is_not_its_fault() {
+    let backend = Backend::start("inventory-1").await;
+    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
+    let mut client = TcpStream::connect(front.public).await.expect("connected");
+    let head = "POST /hasty/slow/60000 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    client.write_all(head.as_bytes()).await.expect("sent");
+    // The deadline is at 300 ms.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    client.write_all(b"0\r\n\r\n").await.expect("sent");
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.expect("an answer");
+    assert!(
+        answer.starts_with(b"HTTP/1.1 50") || answer.ends_with(b"408"),
+        "{answer:?}"
+    );
+    assert_eq!(metric(front.admin, TIMEOUTS).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_uploads_are_not_taken_for_a_slow_service() {
+    let backend = Backend::start("inventory-1").await;
+    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
+    let limit = || metric(front.admin, "balancer_concurrency_limit{service=\"inventory\"}");
+    let before = limit().await;
+    let began = Instant::now();
+    let slow_readers = (0..60).map(async |_| {
+        while began.elapsed() < Duration::from_secs(4) {
+            let mut client = TcpStream::connect(front.public).await.expect("connected");
+            let head = "GET /products/7 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nh";
+            client.write_all(head.as_bytes()).await.expect("sent");
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            client.write_all(b"i").await.expect("sent");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("an answer");
+            assert_eq!(status(&answer), 200, "{answer}");
+        }
+    });
+    futures::future::join_all(slow_readers).await;
+    assert_eq!(limit().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_left_goes_elsewhere_whatever_its_method() {
     let (dead, alive) = (Backend::start("inventory-1").await, Backend::start("inventory-2").await);
     let front = Front::start(&routes(&[&dead, &alive], &[]), limits(), 2).await;
@@ -240,6 +285,7 @@ async fn a_deadline_ends_in_504() {
     let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
     let answer = get(front.public, "/hasty/slow/60000").await;
     assert_eq!(status(&answer), 504, "{answer}");
+    assert_eq!(metric(front.admin, TIMEOUTS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
