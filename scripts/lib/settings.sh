@@ -31,16 +31,25 @@ load_settings() {
   : "${SHOP_TLS_PORT:=$((SHOP_PORT + 363))}" "${EDGE_TLS_PORT:=$((EDGE_PORT + 363))}"
   export COMPOSE_PROJECT_NAME SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT
   if [ -n "${ROUTES_FOLDER:-}" ]; then
-    # One that is gone is `make up`'s matter (require_routes); a stack can be looked at and stopped without it.
+    # One that is gone is `make up`'s matter (require_front_files); a stack can be looked at and stopped without it.
     ROUTES_FOLDER=$(realpath "$ROUTES_FOLDER" 2>/dev/null || echo "$ROUTES_FOLDER")
     export ROUTES_FOLDER ROUTES_FILE=/etc/zillion/routes/routes.toml
   fi
+  if [ -n "${TLS_FOLDER:-}" ]; then
+    TLS_FOLDER=$(realpath "$TLS_FOLDER" 2>/dev/null || echo "$TLS_FOLDER")
+    export TLS_FOLDER TLS_CERTIFICATE_FILE=/etc/zillion/tls/fullchain.pem TLS_KEY_FILE=/etc/zillion/tls/privkey.pem
+  fi
 }
 
-# The balancers would not start without it.
-require_routes() {
-  if [ -z "${ROUTES_FOLDER:-}" ] || [ -r "$ROUTES_FOLDER/routes.toml" ]; then return 0; fi
-  fail "there is no routes.toml in ROUTES_FOLDER=$ROUTES_FOLDER" "Begin with a copy of crates/balancer/routes.toml, or take ROUTES_FOLDER and ROUTES_FILE out of .env."
+# Balancers and edges would not start without them.
+require_front_files() {
+  if [ -n "${ROUTES_FOLDER:-}" ] && [ ! -r "$ROUTES_FOLDER/routes.toml" ]; then
+    fail "there is no routes.toml in ROUTES_FOLDER=$ROUTES_FOLDER" "Begin with a copy of crates/balancer/routes.toml, or take ROUTES_FOLDER and ROUTES_FILE out of .env."
+  fi
+  [ -n "${TLS_FOLDER:-}" ] || return 0
+  if [ ! -e "$TLS_FOLDER/fullchain.pem" ] || [ ! -e "$TLS_FOLDER/privkey.pem" ]; then
+    fail "there are no fullchain.pem and privkey.pem in TLS_FOLDER=$TLS_FOLDER" "Put them there, or take TLS_FOLDER, TLS_CERTIFICATE_FILE and TLS_KEY_FILE out of .env."
+  fi
 }
 
 project_has_bounded_disks() {
@@ -56,8 +65,9 @@ require_same_disks() {
 save_settings() {
   [ "$COMPOSE_PROJECT_NAME" = "$default_project" ] || return 0
   local name
-  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA ROUTES_FOLDER ROUTES_FILE; do
-    # An empty ROUTES_FILE would be one that can't be read.
+  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA ROUTES_FOLDER ROUTES_FILE \
+    TLS_FOLDER TLS_CERTIFICATE_FILE TLS_KEY_FILE; do
+    # An empty name of a file would be one that can't be read.
     if [ -n "${!name:-}" ]; then echo "$name=${!name}"; fi
   done >.env
 }
