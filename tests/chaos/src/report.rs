@@ -44,7 +44,7 @@ pub struct Row {
 const STOCK_CHECK: &str = "stock adds up";
 /// What customers don't notice. Less than this comes and goes with the rate of the load and a busy machine.
 const UNNOTICED_MAX: Duration = Duration::from_secs(2);
-/// What a failover may cost (DESIGN, section 8).
+/// What a failover may cost.
 const FAILOVER_MAX: Duration = Duration::from_secs(5);
 
 impl Row {
@@ -87,7 +87,7 @@ impl Row {
         offences
     }
 
-    /// What customers noticed beyond what section 8 of the design promises of a single one that dies.
+    /// What customers noticed beyond what is promised of a single one that dies.
     pub fn beyond_promise(&self) -> Vec<String> {
         let Some(promise) = promise(&self.fault) else {
             return Vec::new();
