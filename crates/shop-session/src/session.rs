@@ -138,6 +138,20 @@ impl Sessions {
         Ok(id)
     }
 
+    /// Changes what a session holds, under the same id and for as long as it would have lasted. Whether it was still
+    /// there.
+    ///
+    /// # Errors
+    /// The store is away, or no replica has it before the deadline.
+    pub async fn replace(&self, id: &SessionId, session: &Session) -> Result<bool> {
+        let json = serde_json::to_string(session).map_err(SessionError::Corrupt)?;
+        let mut commands = redis::pipe();
+        let set = commands.cmd("SET").arg(self.key(id)).arg(json);
+        set.arg("XX").arg("KEEPTTL");
+        let (set,): (Option<String>,) = self.link.run(&commands, Durability::Replicated).await?;
+        Ok(set.is_some())
+    }
+
     /// Ends a session; one that is over already is no error.
     ///
     /// # Errors

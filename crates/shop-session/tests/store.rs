@@ -52,6 +52,24 @@ async fn a_session_lives_until_it_is_ended() {
 }
 
 #[tokio::test]
+async fn a_session_is_changed_under_its_id_and_one_that_is_over_stays_so() {
+    let sessions = store().await;
+    let id = sessions.create(person()).await.expect("the store is up");
+    let renamed = Session {
+        user: person().user.map(|user| SessionUser {
+            name: "Clara M.".to_owned(),
+            ..user
+        }),
+        ..person()
+    };
+    assert!(sessions.replace(&id, &renamed).await.expect("the store is up"));
+    assert_eq!(load(&sessions, &id).await, Some(renamed.clone()));
+    sessions.destroy(&id).await.expect("the store is up");
+    assert!(!sessions.replace(&id, &renamed).await.expect("the store is up"));
+    assert_eq!(load(&sessions, &id).await, None);
+}
+
+#[tokio::test]
 async fn an_id_that_nobody_was_given_opens_nothing() {
     let sessions = store().await;
     let guess = "A".repeat(43).parse().expect("43 letters are 32 bytes");

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
 pub use crate::consistency::Consistency;
+pub use crate::deadline::Deadline;
 pub use crate::page::Page;
 pub use crate::session_cookie::SessionCookie;
 pub use people::{ActiveSession, CurrentUser, LoginRequired, MaybeSession, Shopkeeper};
@@ -48,6 +49,14 @@ impl<S: Sync> FromRequestParts<S> for Consistency {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         parts.extensions.get::<Self>().cloned().ok_or_else(no_frame)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Deadline {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().copied().ok_or_else(no_frame)
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use crate::WebState;
 use crate::consistency::Consistency;
 use crate::context::{RequestContext, header_text};
-use crate::deadline;
+use crate::deadline::{self, Deadline};
 use crate::origin;
 use crate::page::{MadeByHandler, Page};
 use crate::problem::{self, Problem};
@@ -60,6 +60,7 @@ pub(crate) async fn around(State(frame): State<Frame>, request: Request, next: N
     parts.extensions.insert(context.clone());
     parts.extensions.insert(consistency.clone());
     parts.extensions.insert(session_cookie.clone());
+    parts.extensions.insert(Deadline(started + deadline));
 
     let handle = async {
         if let Some(problem) = forgery {

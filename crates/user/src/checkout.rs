@@ -40,6 +40,8 @@ pub struct Timings {
     pub answer_deadline: Duration,
     /// How often recovery looks for overdue orders.
     pub recovery_period: Duration,
+    /// How long a customer waits until what was bought has left the cart.
+    pub settle_wait: Duration,
 }
 
 impl Default for Timings {
@@ -49,6 +51,7 @@ impl Default for Timings {
             pay_deadline: Duration::from_secs(5),
             answer_deadline: Duration::from_secs(7),
             recovery_period: Duration::from_secs(1),
+            settle_wait: Duration::from_secs(1),
         }
     }
 }
@@ -306,6 +309,11 @@ impl Checkout {
             tracing::warn!(order.id = %run.order_id(), step = run.next_step(), error = &error as &dyn std::error::Error, "Repeating a step of an order");
             tokio::time::sleep(Duration::from_millis(100) * 3_u32.pow(failures)).await;
         }
+    }
+
+    /// How long things may take.
+    pub fn timings(&self) -> Timings {
+        self.timings
     }
 
     /// When a customer whose request came in now has to be answered.

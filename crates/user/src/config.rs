@@ -66,6 +66,7 @@ impl Config {
             pay_deadline: Duration::from_millis(self.checkout_pay_deadline_ms),
             answer_deadline: Duration::from_millis(self.checkout_answer_deadline_ms),
             recovery_period: Duration::from_millis(self.checkout_recovery_period_ms),
+            ..Timings::default()
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum Error {
         reason: Option<Reason>,
         lines: Option<serde_json::Value>,
     },
+    #[error("the request ran into its deadline")]
+    TooLate,
     #[error("the checkout failed")]
     Place(#[from] PlaceError),
     #[error("the registration failed")]
@@ -69,6 +71,7 @@ impl Error {
             )
             .detail(invalid.0),
             Self::NotFound => Problem::not_found(),
+            Self::TooLate => Problem::unavailable(),
             Self::NoKey => Problem::new(StatusCode::BAD_REQUEST, "idempotency-key-missing", "The key is missing")
                 .detail("An order needs one header Idempotency-Key, 1 to 64 visible ASCII characters."),
             Self::CartEmpty => Problem::new(StatusCode::CONFLICT, "cart-empty", "Your cart is empty")

@@ -137,7 +137,7 @@ impl Gateway {
     async fn settle(&self, order_id: OrderId, entry: Entry) -> Result<Entry, DbError> {
         let settled = self
             .ledger
-            .writing(async |mut conn| Ok(settle(&mut conn, order_id, entry).await?));
+            .writing_idempotent(async |mut conn| Ok(settle(&mut conn, order_id, entry).await?));
         settled.await
     }
 }

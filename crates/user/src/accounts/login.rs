@@ -41,7 +41,12 @@ pub async fn log_in(
     let hash = credentials
         .as_ref()
         .map(|credentials| credentials.password_hash.clone());
-    let accepted = passwords.verify(password, hash).await?;
+    let turn = passwords.turn().await?;
+    // Many may have been let in together and waited for their turns, and those before this one may have failed.
+    if failed.exceeded(email).await {
+        return Err(LoginError::TooManyFailures);
+    }
+    let accepted = passwords.verify(turn, password, hash).await?;
     match credentials {
         Some(credentials) if accepted => Ok(SessionUser {
             id: credentials.user_id.0,

@@ -17,6 +17,11 @@ pub enum PasswordError {
     Ended,
 }
 
+/// A core to hash one password on.
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
 /// Hashes passwords by argon2id, a few at once: each takes 19 MiB and keeps a core busy for tens of milliseconds.
 #[derive(Clone)]
 pub struct Passwords {
@@ -42,35 +47,41 @@ impl Passwords {
 
     pub async fn hash(&self, password: &Password) -> Result<String, PasswordError> {
         let password = password.clone();
-        self.run(move || hash_now(password.expose())).await
+        let turn = self.turn().await?;
+        run(turn, move || hash_now(password.expose())).await
+    }
+
+    /// Waits for a core.
+    pub async fn turn(&self) -> Result<Turn, PasswordError> {
+        let waiting = tokio::time::timeout(Self::WAIT, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = waiting
+            .map_err(|_| PasswordError::Busy)?
+            .map_err(|_| PasswordError::Ended)?;
+        Ok(Turn { _permit: permit })
     }
 
     /// Whether the password is the one that was hashed. Without a hash it takes as long, and is not.
-    pub async fn verify(&self, password: &Password, hash: Option<String>) -> Result<bool, PasswordError> {
+    pub async fn verify(&self, turn: Turn, password: &Password, hash: Option<String>) -> Result<bool, PasswordError> {
         let password = password.clone();
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.nobody.to_string());
-        let matches = self.run(move || verify_now(password.expose(), &hash)).await?;
+        let matches = run(turn, move || verify_now(password.expose(), &hash)).await?;
         Ok(matches && known)
     }
+}
 
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
-    ) -> Result<T, PasswordError> {
-        let waiting = tokio::time::timeout(Self::WAIT, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit: OwnedSemaphorePermit = waiting
-            .map_err(|_| PasswordError::Busy)?
-            .map_err(|_| PasswordError::Ended)?;
-        let work = move || {
-            let result = work();
-            drop(permit);
-            result
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| PasswordError::Ended)?
-    }
+async fn run<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+) -> Result<T, PasswordError> {
+    let work = move || {
+        let result = work();
+        drop(turn);
+        result
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PasswordError::Ended)?
 }
 
 fn argon2id() -> Result<Argon2<'static>, PasswordError> {
@@ -111,24 +122,23 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         let hash = passwords.hash(&password("gallery-demo")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(
+        let verify = async |text| {
+            let turn = passwords.turn().await.unwrap();
             passwords
-                .verify(&password("gallery-demo"), Some(hash.clone()))
+                .verify(turn, &password(text), Some(hash.clone()))
                 .await
                 .unwrap()
-        );
-        assert!(!passwords.verify(&password("gallery-dem0"), Some(hash)).await.unwrap());
+        };
+        assert!(verify("gallery-demo").await);
+        assert!(!verify("gallery-dem0").await);
     }
 
     #[tokio::test]
     async fn nobodys_password_is_never_accepted() {
         let passwords = Passwords::new(1).unwrap();
-        assert!(
-            !passwords
-                .verify(&password("the password of nobody"), None)
-                .await
-                .unwrap()
-        );
+        let turn = passwords.turn().await.unwrap();
+        let nobody = password("the password of nobody");
+        assert!(!passwords.verify(turn, &nobody, None).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

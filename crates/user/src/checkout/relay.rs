@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use shop_db::{Cluster, DbError, Freshness, Position};
 use shop_queue::Queue;
 use shop_queue::messages::{OrderConfirmed, OrderConfirmedLine};
@@ -15,6 +15,13 @@ use crate::domain::{OrderId, UserId};
 use crate::queries::order_outbox::Event;
 use crate::queries::orders::OrderLine;
 use crate::queries::{cart_jobs, order_outbox, orders};
+
+/// What follows a confirmation.
+#[derive(Clone, Copy)]
+enum Work {
+    Carts,
+    Events,
+}
 
 /// The relay of one process, over all clusters.
 pub struct Relay {
@@ -38,11 +45,16 @@ impl Relay {
     /// Goes on until shutdown: a round whenever an order was confirmed here, and one a second for the others'.
     pub async fn run(self, shutdown: CancellationToken) {
         self.checkout
-            .in_each_cluster(|cluster| self.watch(cluster, &shutdown))
+            .in_each_cluster(|cluster| {
+                // Apart, so that carts don't wait for a broker that takes its time.
+                let carts = self.watch(cluster, Work::Carts, &shutdown);
+                let events = self.watch(cluster, Work::Events, &shutdown);
+                futures::future::join(carts, events).map(|_| ())
+            })
             .await;
     }
 
-    async fn watch(&self, cluster: &Cluster, shutdown: &CancellationToken) {
+    async fn watch(&self, cluster: &Cluster, work: Work, shutdown: &CancellationToken) {
         let mut confirmed = self.checkout.confirmed.subscribe();
         loop {
             let called = async {
@@ -53,51 +65,64 @@ impl Relay {
             if shutdown.run_until_cancelled(called).await.is_none() {
                 return;
             }
-            self.relay(cluster).await;
+            // After a full batch there are probably more.
+            while !shutdown.is_cancelled() && self.round(cluster, work).await >= Self::BATCH_MAX as usize {}
         }
     }
 
     /// Does what lies in one cluster now.
     pub async fn relay(&self, cluster: &Cluster) {
-        let (carts, events) = tokio::join!(self.empty_carts(cluster), self.publish_events(cluster));
-        for error in [carts.err(), events.err()].into_iter().flatten() {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(
-                cluster = cluster.name(),
-                error,
-                "Could not read what follows confirmations"
-            );
-        }
+        tokio::join!(self.round(cluster, Work::Carts), self.round(cluster, Work::Events));
     }
 
-    async fn empty_carts(&self, cluster: &Cluster) -> Result<(), DbError> {
+    /// Returns how many rows were claimed.
+    async fn round(&self, cluster: &Cluster, work: Work) -> usize {
+        let claimed = match work {
+            Work::Carts => self.empty_carts(cluster).await,
+            Work::Events => self.publish_events(cluster).await,
+        };
+        claimed.unwrap_or_else(|error| {
+            tracing::warn!(
+                cluster = cluster.name(),
+                error = &error as &dyn std::error::Error,
+                "Could not read what follows confirmations"
+            );
+            0
+        })
+    }
+
+    async fn empty_carts(&self, cluster: &Cluster) -> Result<usize, DbError> {
         let jobs =
             cluster.writing(async |mut conn| Ok(cart_jobs::claim(&mut conn, Self::BATCH_MAX, Self::CLAIM).await?));
-        futures::stream::iter(jobs.await?)
+        let jobs = jobs.await?;
+        let claimed = jobs.len();
+        futures::stream::iter(jobs)
             .for_each_concurrent(Self::AT_ONCE, |(user_id, order_id)| async move {
                 if let Err(error) = empty_cart(&self.carts, cluster, user_id, order_id).await {
                     tracing::warn!(order.id = %order_id, error = format!("{error:#}"), "A cart keeps what was bought for now");
                 }
             })
             .await;
-        Ok(())
+        Ok(claimed)
     }
 
-    async fn publish_events(&self, cluster: &Cluster) -> Result<(), DbError> {
+    async fn publish_events(&self, cluster: &Cluster) -> Result<usize, DbError> {
         // While no broker is there the events wait where they are.
         if !self.queue.connected() {
-            return Ok(());
+            return Ok(0);
         }
         let events =
             cluster.writing(async |mut conn| Ok(order_outbox::claim(&mut conn, Self::BATCH_MAX, Self::CLAIM).await?));
-        futures::stream::iter(events.await?)
+        let events = events.await?;
+        let claimed = events.len();
+        futures::stream::iter(events)
             .for_each_concurrent(Self::AT_ONCE, |event| async move {
                 if let Err(error) = self.publish(cluster, event).await {
                     tracing::warn!(order.id = %event.order_id, error = format!("{error:#}"), "An event waits for the broker");
                 }
             })
             .await;
-        Ok(())
+        Ok(claimed)
     }
 
     async fn publish(&self, cluster: &Cluster, event: Event) -> anyhow::Result<()> {

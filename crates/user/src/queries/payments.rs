@@ -30,9 +30,10 @@ pub async fn settle(conn: &mut PgConnection, order_id: OrderId, entry: Entry) ->
     if inserted.rows_affected() == 1 {
         return Ok(entry);
     }
-    // Entries are never changed or deleted, so the one that stood in the way is there.
+    // Entries are never changed or deleted, so the one that stood in the way is there. It is written as it is: this may be
+    // a repeat on the next primary, and nobody acts on an entry that only one host has.
     let row = sqlx::query!(
-        "select state, amount_cents from payments where order_id = $1",
+        "update payments set state = state where order_id = $1 returning state, amount_cents",
         order_id.0
     )
     .fetch_one(conn)

@@ -2,11 +2,11 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use shop_session::SessionUser;
-use shop_web::extract::{Consistency, CurrentUser, Form, MaybeSession, Page, Query, SessionCookie};
+use shop_session::{Session, SessionUser};
+use shop_web::extract::{ActiveSession, Consistency, CurrentUser, Form, MaybeSession, Page, Query};
 use shop_web::page::Html;
+use sqlx::Connection as _;
 
-use super::sessions::open;
 use super::view::AddressFields;
 use crate::domain::{AccountName, Address, Invalid, UserId};
 use crate::error::{Error, Result};
@@ -67,7 +67,6 @@ pub(super) async fn submit(
     State(app): State<AppState>,
     CurrentUser { user, .. }: CurrentUser,
     session: MaybeSession,
-    cookie: SessionCookie,
     consistency: Consistency,
     page: Page,
     Form(form): Form<AccountForm>,
@@ -88,20 +87,28 @@ pub(super) async fn submit(
         }
     };
     let cluster = app.cluster(user_id);
-    let mut conn = cluster.write().await?;
-    accounts::update(&mut conn, user_id, &change.name, change.address.as_ref()).await?;
-    if let Some(photo_id) = change.photo_id {
-        accounts::set_photo(&mut conn, user_id, photo_id).await?;
-    }
-    consistency.wrote(cluster.name(), conn.position().await?);
-    drop(conn);
-    if change.name.as_str() != user.name {
-        // The name is part of the session, which is never changed, only replaced.
-        let user = SessionUser {
-            name: change.name.as_str().to_owned(),
-            ..user
+    let written = cluster.writing_idempotent(async |mut conn| {
+        let mut transaction = conn.begin().await?;
+        accounts::update(&mut transaction, user_id, &change.name, change.address.as_ref()).await?;
+        if let Some(photo_id) = change.photo_id {
+            accounts::set_photo(&mut transaction, user_id, photo_id).await?;
+        }
+        transaction.commit().await?;
+        conn.position().await
+    });
+    consistency.wrote(cluster.name(), written.await?);
+    if change.name.as_str() != user.name
+        && let Some(ActiveSession { id, session }) = &session.0
+    {
+        // Under the same id: nobody's rights change, and an answer that gets lost logs nobody out.
+        let renamed = Session {
+            user: Some(SessionUser {
+                name: change.name.as_str().to_owned(),
+                ..user
+            }),
+            ..session.clone()
         };
-        open(&app, &session, &cookie, user).await?;
+        app.web.sessions.replace(id, &renamed).await?;
     }
     Ok(Redirect::to("/account?saved=1").into_response())
 }

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -16,9 +14,6 @@ use crate::checkout::settle_cart;
 use crate::domain::{Invalid, UserId};
 use crate::error::{Error, Result};
 use crate::state::AppState;
-
-/// How long a change of the cart waits until what was bought has left it.
-const SETTLE_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 pub(super) struct Quantity {
@@ -166,17 +161,18 @@ async fn put(
     Ok(app.carts.set(&owner, product_id, quantity).await?)
 }
 
-/// What a customer bought a moment ago leaves the cart before it is changed. Only customers who wrote to the database
+/// What a customer bought a moment ago leaves the cart before it is changed, or bought. Only customers who wrote to the database
 /// lately can have bought, and a database that is away keeps nobody from their cart.
-async fn settle(app: &AppState, consistency: &Consistency, user_id: UserId) {
+pub(super) async fn settle(app: &AppState, consistency: &Consistency, user_id: UserId) {
     let cluster = app.cluster(user_id);
     let Some(position) = consistency.after(cluster.name()) else {
         return;
     };
-    match timeout(SETTLE_WAIT, settle_cart(&app.carts, cluster, user_id, position)).await {
+    let wait = app.checkout.timings().settle_wait;
+    match timeout(wait, settle_cart(&app.carts, cluster, user_id, position)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "A cart is changed before it is settled"),
-        Err(_) => tracing::warn!("A cart is changed before it is settled: that took too long"),
+        Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "A cart is used before it is settled"),
+        Err(_) => tracing::warn!("A cart is used before it is settled: that took too long"),
     }
 }
 

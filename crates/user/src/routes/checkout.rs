@@ -1,16 +1,20 @@
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use shop_session::{Cart, CartLine, CartOwner, LINES_MAX, QUANTITY_MAX};
-use shop_web::extract::{Consistency, CurrentUser, Form, Json, Page, Query};
+use shop_web::extract::{Consistency, CurrentUser, Deadline, Form, Json, Page, Query};
 use shop_web::money::Cents;
 use shop_web::page::Html;
 use shop_web::problem::Problem;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::account;
+use super::cart::settle;
 use super::orders::OrderView;
 use super::view::{AddressFields, CartView};
 use crate::checkout::{PlaceError, Placed};
@@ -142,6 +146,7 @@ async fn form_for(
     {
         return Ok(Redirect::to(&format!("/orders/{order_id}")).into_response());
     }
+    settle(app, consistency, user_id).await;
     let cart = app.carts.get(&CartOwner::User(user_id.0)).await?;
     if cart.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
@@ -176,11 +181,12 @@ pub(super) async fn submit(
     CurrentUser { user, .. }: CurrentUser,
     consistency: Consistency,
     page: Page,
+    deadline: Deadline,
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response> {
     let user_id = UserId(user.id);
     let placed = match form.parse() {
-        Ok(wish) => place(&app, &consistency, user_id, wish).await,
+        Ok(wish) => place_in_time(&app, &consistency, user_id, wish, deadline).await,
         Err(invalid) => Err(invalid.into()),
     };
     let to_order = |order_id: OrderId| Ok(Redirect::to(&format!("/orders/{order_id}")).into_response());
@@ -221,13 +227,14 @@ pub(super) async fn create(
     State(app): State<AppState>,
     CurrentUser { user, .. }: CurrentUser,
     consistency: Consistency,
+    deadline: Deadline,
     headers: HeaderMap,
     Json(body): Json<NewOrderJson>,
 ) -> Result<Response> {
     let key = IdempotencyKey::of(&headers).ok().flatten().ok_or(Error::NoKey)?;
     let wish = body.parse(key)?;
     let user_id = UserId(user.id);
-    let order = match place(&app, &consistency, user_id, wish).await? {
+    let order = match place_in_time(&app, &consistency, user_id, wish, deadline).await? {
         Outcome::Order(order) => *order,
         Outcome::UnderWay(order_id) => {
             let body = serde_json::json!({"id": order_id.0, "state": OrderState::Pending.as_str()});
@@ -256,6 +263,10 @@ fn located(order_id: OrderId, mut response: Response) -> Response {
     response
 }
 
+/// So long before its deadline a request is answered here: whoever is answered by somebody else is not told under which
+/// key to try again.
+const ANSWER_MARGIN: Duration = Duration::from_millis(250);
+
 /// What became of an order by the time its customer has to be answered.
 enum Outcome {
     Order(Box<Order>),
@@ -263,9 +274,29 @@ enum Outcome {
     UnderWay(OrderId),
 }
 
-/// Finds or makes the order of a key, and waits for it, up to a deadline.
-async fn place(app: &AppState, consistency: &Consistency, user_id: UserId, wish: Wish) -> Result<Outcome> {
-    let deadline = app.checkout.answer_deadline();
+/// Finds or makes the order of a key, and waits for it until it has to be answered. Whoever brings a request a second
+/// time, or had to wait for the session first, has less time than the others.
+async fn place_in_time(
+    app: &AppState,
+    consistency: &Consistency,
+    user_id: UserId,
+    wish: Wish,
+    deadline: Deadline,
+) -> Result<Outcome> {
+    let wait_until = app.checkout.answer_deadline().min(deadline.before(2 * ANSWER_MARGIN));
+    let placing = place(app, consistency, user_id, wish, wait_until);
+    timeout_at(deadline.before(ANSWER_MARGIN), placing)
+        .await
+        .unwrap_or(Err(Error::TooLate))
+}
+
+async fn place(
+    app: &AppState,
+    consistency: &Consistency,
+    user_id: UserId,
+    wish: Wish,
+    deadline: tokio::time::Instant,
+) -> Result<Outcome> {
     let request_hash = RequestHash::of(&wish.address, wish.card, wish.lines.as_deref());
     let mut placed: Placed = match app.checkout.find(user_id, &wish.key, &request_hash).await? {
         Some(placed) => placed,
@@ -299,7 +330,10 @@ async fn compose(
 ) -> Result<NewOrder> {
     let mut wanted = match &wish.lines {
         Some(lines) => lines.clone(),
-        None => lines_of(&app.carts.get(&CartOwner::User(user_id.0)).await?),
+        None => {
+            settle(app, consistency, user_id).await;
+            lines_of(&app.carts.get(&CartOwner::User(user_id.0)).await?)
+        }
     };
     wanted.sort_unstable();
     if wanted.is_empty() {

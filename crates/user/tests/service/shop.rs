@@ -55,6 +55,7 @@ impl Default for Setup {
     fn default() -> Self {
         let timings = Timings {
             recovery_period: Duration::from_millis(200),
+            settle_wait: PATIENCE,
             ..Timings::default()
         };
         Self {
