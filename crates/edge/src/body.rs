@@ -13,6 +13,8 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+use crate::store::FileBody;
+
 /// What is read from a file at once. Each client that reads slowly holds twice as much.
 const FILE_CHUNK_BYTES: usize = 32 * 1024;
 
@@ -75,9 +77,14 @@ where
 }
 
 /// A part of a file.
-pub async fn file(file: std::fs::File, range: Range<u64>) -> std::io::Result<EdgeBody> {
+pub async fn file(body: FileBody, range: Range<u64>) -> std::io::Result<EdgeBody> {
+    let FileBody { file, place } = body;
     let mut file = tokio::fs::File::from_std(file);
     file.seek(SeekFrom::Start(range.start)).await?;
     let part = file.take(range.end.saturating_sub(range.start));
-    Ok(streamed(ReaderStream::with_capacity(part, FILE_CHUNK_BYTES)))
+    let pieces = ReaderStream::with_capacity(part, FILE_CHUNK_BYTES);
+    Ok(streamed(pieces.inspect_ok(move |_| {
+        // It is given back with the body.
+        let _ = &place;
+    })))
 }

@@ -19,7 +19,7 @@ use crate::fetch::headers::{OriginNotes, SERVER_TIMING, X_REQUEST_ID, X_SERVED_B
 use crate::http_cache::conditional::{client_has_it, range_applies};
 use crate::http_cache::range::{self, RangeRequest};
 use crate::http_cache::unix_now;
-use crate::store::Head;
+use crate::store::{FileBody, Head};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
@@ -41,7 +41,7 @@ pub enum Source {
     /// Memory.
     Memory(Bytes),
     /// A file.
-    File(std::fs::File),
+    File(FileBody),
     /// The origin, just now.
     Arriving(Arc<Fill>),
 }

@@ -21,6 +21,9 @@ use crate::store::{CacheKey, Entry, Found, StoredBody};
 /// A look-up is repeated if what it found got lost or was somebody else's variant; in the end the origin answers.
 const ROUNDS_MAX: u32 = 3;
 
+/// The slug and the title of the answer where there is too much to do.
+const OVERLOADED: (&str, &str) = ("overloaded", "Too much at once: please try again in a moment");
+
 /// A response on its way to the client, and what the cache did about it.
 pub struct Answer {
     /// The response, not yet signed.
@@ -180,6 +183,7 @@ impl<'a> Errand<'a> {
             match self.app.store.body(entry).await? {
                 StoredBody::Memory(bytes) => Source::Memory(bytes),
                 StoredBody::File(file) => Source::File(file),
+                StoredBody::Busy => return Some(self.busy()),
             }
         } else {
             Source::None
@@ -226,7 +230,7 @@ impl<'a> Errand<'a> {
             return Answer::new(answer.clone().map(body::full), cache);
         }
         let (slug, title) = match failure.status() {
-            StatusCode::SERVICE_UNAVAILABLE => ("overloaded", "Too much at once: please try again in a moment"),
+            StatusCode::SERVICE_UNAVAILABLE => OVERLOADED,
             StatusCode::GATEWAY_TIMEOUT => ("origin-timeout", "The shop did not answer in time"),
             _ => ("origin-unreachable", "The shop can't be reached just now"),
         };
@@ -235,6 +239,16 @@ impl<'a> Errand<'a> {
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from_static("1"));
         Answer::new(response, CacheStatus::Error { why, status: None })
+    }
+
+    /// What is stored can't be sent just now: the shop has it too.
+    fn busy(&self) -> Answer {
+        let (slug, title) = OVERLOADED;
+        let mut response = self.problem(StatusCode::SERVICE_UNAVAILABLE, slug, title);
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        Answer::new(response, CacheStatus::Refused)
     }
 
     fn problem(&self, status: StatusCode, slug: &str, title: &str) -> Response<EdgeBody> {

@@ -14,6 +14,7 @@ pub mod errand;
 pub mod fetch;
 pub mod handler;
 pub mod http_cache;
+pub mod isolation;
 pub mod origin;
 pub mod process;
 pub mod request;

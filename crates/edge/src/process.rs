@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::config::Config;
-use crate::server;
+use crate::{isolation, server};
 
 /// Runs until a signal ends it, or the work is done.
 #[tokio::main(worker_threads = 2)]
@@ -97,6 +97,9 @@ async fn run(config: &Config, tls: Option<Tls>) -> anyhow::Result<()> {
             is_public: true,
         });
     }
+    let sources = entrances.iter().map(|entrance| entrance.source.clone()).collect();
+    let isolation = isolation::follow(Arc::clone(&app), sources);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(isolation));
     let mut threads = Vec::new();
     for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
         let thread = server::start_thread(

@@ -73,7 +73,12 @@ fn is_plain(path: &str) -> bool {
         && path
             .split('/')
             .skip(1)
-            .all(|segment| !matches!(segment, "" | "." | ".."))
+            .all(|segment| !matches!(segment, "" | "." | "..") && !is_padded(segment))
+}
+
+/// A number with zeros before it, which is another spelling of the same number.
+fn is_padded(segment: &str) -> bool {
+    segment.len() > 1 && segment.starts_with('0') && segment.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The request's own id if it has a sane one, else a new one.
@@ -154,6 +159,8 @@ mod tests {
             "/photos/%2e%2e/x",
             "/photos/./1",
             "/photos/a%00",
+            "/photos/007/1/w320.webp",
+            "/photos/7/01/w320.webp",
             "/assets/",
         ] {
             assert_eq!(check(&Method::GET, uri), Err(Refused::Path), "{uri}");

@@ -157,8 +157,13 @@ impl Listeners {
     /// The next connection. Waits without end while there is no socket. Cancel safe.
     pub async fn accept(&mut self) -> Accepted {
         loop {
-            if std::mem::take(&mut self.is_stale) {
-                self.take_generation();
+            if std::mem::take(&mut self.is_stale)
+                && let Err(error) = self.take_generation()
+            {
+                warn!(%error, "Could not listen on a socket");
+                self.is_stale = true;
+                tokio::time::sleep(ERROR_PAUSE).await;
+                continue;
             }
             let Some((listener, gone)) = &self.current else {
                 wait_for_change(&mut self.generations).await;
@@ -207,16 +212,14 @@ impl Listeners {
         }
     }
 
-    fn take_generation(&mut self) {
+    fn take_generation(&mut self) -> io::Result<()> {
         let generation = self.generations.borrow_and_update().clone();
         self.turn.burst_left = 0;
-        self.current = generation.and_then(|generation| match register(&generation) {
-            Ok(listener) => Some((listener, generation.gone.clone())),
-            Err(error) => {
-                warn!(%error, "Could not listen on a socket");
-                None
-            }
-        });
+        self.current = None;
+        if let Some(generation) = generation {
+            self.current = Some((register(&generation)?, generation.gone.clone()));
+        }
+        Ok(())
     }
 }
 

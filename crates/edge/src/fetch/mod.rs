@@ -210,6 +210,11 @@ impl Fetcher {
         self.origin.is_failing()
     }
 
+    /// Looks whether the origin takes connections, so that customers don't have to find out that it doesn't.
+    pub async fn look_at_origin(&self) {
+        self.origin.look().await;
+    }
+
     /// Asks the origin for this client alone, because what others get is not theirs to share.
     pub async fn fetch_alone(&self, ask: &Ask) -> Result<Response<EdgeBody>, Failure> {
         flight::fetch_alone(self, ask).await

@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use shop_net::discovery::Discovery;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use self::addresses::Addresses;
@@ -20,6 +21,9 @@ use crate::config::{Config, OriginUrl};
 
 /// A request is sent to so many addresses before it has failed.
 const TRIES_MAX: u32 = 3;
+
+/// So many addresses are looked at in one round.
+const LOOKS_MAX: usize = 8;
 
 /// An address that doesn't answer a SYN for so long is dead: it is on the same network.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -89,6 +93,21 @@ impl Origin {
     /// Whether no address of the origin has answered lately, so that waiting for it is pointless.
     pub fn is_failing(&self) -> bool {
         self.addresses.are_failing()
+    }
+
+    /// Looks whether the addresses take connections. One that doesn't is not asked for anything for a while.
+    pub async fn look(&self) {
+        let mut looked_at = Vec::new();
+        while let Some(address) = self.addresses.pick(&looked_at) {
+            if looked_at.len() >= LOOKS_MAX || looked_at.contains(&address.socket()) {
+                return;
+            }
+            looked_at.push(address.socket());
+            let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.socket())).await;
+            if !matches!(connected, Ok(Ok(_))) {
+                address.failed();
+            }
+        }
     }
 
     /// Asks for `path` until an address answers: each try goes to an address that was not tried yet, as long as there

@@ -70,6 +70,8 @@ pub struct Entry {
     pub(super) visited: Mark,
     /// Used since the memory's eviction last came by.
     pub(super) hot_visited: Mark,
+    /// This process has written its body, or read it and found it as it should be.
+    pub(super) checked: Mark,
     /// No longer in the index.
     pub(super) removed: Mark,
 }

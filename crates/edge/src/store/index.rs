@@ -46,7 +46,12 @@ impl Index {
         let Some(variants) = self.objects.get(key) else {
             return Found::Nothing;
         };
-        if let Some(entry) = variants.iter().find(|entry| entry.head.selection.matches(request)) {
+        // The newest are at the end, and of several that fit the most recent is the answer (RFC 9111, section 4.1).
+        let newest_first = variants.iter().rev();
+        if let Some(entry) = newest_first
+            .into_iter()
+            .find(|entry| entry.head.selection.matches(request))
+        {
             entry.visited.set();
             return Found::Entry(Arc::clone(entry));
         }
@@ -91,6 +96,12 @@ impl Index {
         }
         self.insert(fresh);
         true
+    }
+
+    /// The entry whose body lies in this file.
+    pub(super) fn with_file(&self, key: &CacheKey, file: &str) -> Option<Arc<Entry>> {
+        let variants = self.objects.get(key)?;
+        variants.iter().find(|entry| &*entry.file == file).cloned()
     }
 
     /// Takes an entry out; false if it was out already.
@@ -218,6 +229,16 @@ mod tests {
         let replaced = index.insert(&test_entry(key.as_str(), varying(&gzip()), &[], 10));
         assert_eq!(replaced.len(), 1);
         assert_eq!((index.count(), index.disk_bytes()), (2, 20));
+    }
+
+    #[test]
+    fn of_several_that_fit_the_newest_is_found() {
+        let mut index = Index::default();
+        let key = CacheKey::new("/assets/shop.css");
+        index.insert(&test_entry(key.as_str(), Selection::default(), &[], 10));
+        let newer = test_entry(key.as_str(), varying(&gzip()), &[], 10);
+        index.insert(&newer);
+        assert!(matches!(index.find(&key, &gzip()), Found::Entry(found) if Arc::ptr_eq(&found, &newer)));
     }
 
     #[test]

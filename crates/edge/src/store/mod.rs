@@ -46,14 +46,27 @@ pub struct Store {
     hot: HotSet,
     /// One for each KiB of a body that is in memory, whether it is a hot one or a slow client still has it.
     memory: Arc<Semaphore>,
+    /// One for each body that is read piece by piece.
+    files: Arc<Semaphore>,
 }
+
+/// Bodies that are read piece by piece at a time, however large they are. Each holds two pieces.
+const FILES_MAX: usize = 512;
 
 /// A stored body, ready to be sent.
 pub enum StoredBody {
     /// All of it.
     Memory(Bytes),
-    /// A file of the right length, to be read piece by piece.
-    File(std::fs::File),
+    /// A file, to be read piece by piece.
+    File(FileBody),
+    /// It can only be read piece by piece, and as many are as may be.
+    Busy,
+}
+
+/// A file of the right length, and its place among those that are read.
+pub struct FileBody {
+    pub(crate) file: std::fs::File,
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 /// How full the cache is.
@@ -112,6 +125,7 @@ impl Store {
             index: RwLock::new(index),
             hot,
             memory: Arc::new(Semaphore::new(memory)),
+            files: Arc::new(Semaphore::new(FILES_MAX)),
         })
     }
 
@@ -131,6 +145,7 @@ impl Store {
             match store.directory.write(&stem, &head, &body) {
                 Ok((disk_bytes, body_sha256)) => {
                     let entry = new_entry(head, stem.into(), disk_bytes, body_sha256);
+                    entry.checked.set();
                     let mut gone;
                     {
                         let mut index = store.write_index();
@@ -160,13 +175,22 @@ impl Store {
         let written = blocking(move || {
             store.directory.write_record(&entry.file, &head, &entry.body_sha256)?;
             let fresh = new_entry(head, Arc::clone(&entry.file), entry.disk_bytes, entry.body_sha256);
-            if store.write_index().replace(&entry, &fresh) {
+            if entry.checked.is_set() {
+                fresh.checked.set();
+            }
+            let mut index = store.write_index();
+            if index.replace(&entry, &fresh) {
+                drop(index);
                 if let Some(body) = HotSet::get(&entry) {
                     store.hot.forget(&entry);
                     store.hot.admit(&fresh, &body);
                 }
                 Ok(fresh)
+            } else if let Some(other) = index.with_file(&entry.head.key, &entry.file) {
+                // Somebody else was told the same a moment earlier.
+                Ok(other)
             } else {
+                drop(index);
                 // It was evicted or purged meanwhile, so its body is gone or about to go.
                 store.directory.remove(&entry.file);
                 Err(io::Error::from(io::ErrorKind::NotFound))
@@ -182,14 +206,27 @@ impl Store {
         }
         let (store, wanted) = (Arc::clone(self), Arc::clone(entry));
         let read = blocking(move || {
-            if wanted.head.body_bytes > store.config.hot_object_bytes_max {
-                return store.directory.open(&wanted.file, &wanted.head).map(StoredBody::File);
-            }
-            let Some(memory) = store.memory_for(wanted.head.body_bytes) else {
-                let file = store
-                    .directory
-                    .open_checked(&wanted.file, &wanted.head, &wanted.body_sha256)?;
-                return Ok(StoredBody::File(file));
+            let is_large = wanted.head.body_bytes > store.config.hot_object_bytes_max;
+            let memory = if is_large {
+                None
+            } else {
+                store.memory_for(wanted.head.body_bytes)
+            };
+            let Some(memory) = memory else {
+                let Ok(place) = Arc::clone(&store.files).try_acquire_owned() else {
+                    return Ok(StoredBody::Busy);
+                };
+                // To read all of a large one at each request would take longer than to send it.
+                let file = if is_large && wanted.checked.is_set() {
+                    store.directory.open(&wanted.file, &wanted.head)?
+                } else {
+                    let checked = store
+                        .directory
+                        .open_checked(&wanted.file, &wanted.head, &wanted.body_sha256)?;
+                    wanted.checked.set();
+                    checked
+                };
+                return Ok(StoredBody::File(FileBody { file, place }));
             };
             let bytes = store.directory.read(&wanted.file, &wanted.head, &wanted.body_sha256)?;
             let body = Bytes::from_owner(Counted { bytes, _memory: memory });
@@ -319,6 +356,7 @@ fn new_entry(head: Head, file: Arc<str>, disk_bytes: u64, body_sha256: [u8; 32])
         hot: arc_swap::ArcSwapOption::empty(),
         visited: entry::Mark::default(),
         hot_visited: entry::Mark::default(),
+        checked: entry::Mark::default(),
         removed: entry::Mark::default(),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::world::{Edge, Page, eventually, world};
+use crate::world::{Edge, Origin, Page, eventually, world};
 
 const PHOTO: &str = "/photos/7/1/w320.webp";
 
@@ -53,6 +53,51 @@ async fn nobody_waits_for_an_origin_that_is_known_to_hang() {
         edge.get(PHOTO).await.body == "new"
     })
     .await;
+}
+
+#[tokio::test]
+async fn customers_of_an_edge_that_reaches_no_origin_are_served_by_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.sock");
+    let listener = shop_net::listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    tokio::spawn(shop_net::handover::serve(listener, &path).unwrap());
+    let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let origin = Origin::start().await;
+    origin.page(PHOTO, Page::new("no-store", "picture"));
+    let edge = async |origin, name| {
+        let source = shop_net::handover::follow(path.clone());
+        let edge = Edge::on(source.clone(), origin, &folder.path().join(name), &[]).await;
+        tokio::spawn(edge::isolation::follow(Arc::clone(&edge.app), vec![source]));
+        edge
+    };
+    let (isolated, sound) = (edge(nowhere, "a").await, edge(origin.address, "b").await);
+    eventually("the isolated one knows", || async {
+        isolated.app.fetcher.origin_is_failing()
+    })
+    .await;
+    // It may be in the middle of leaving them to others.
+    eventually("the isolated one takes nobody", || async {
+        let before = isolated.front.accepted();
+        for _ in 0..20 {
+            let _ = get_alone(sound.address).await;
+        }
+        isolated.front.accepted() == before
+    })
+    .await;
+    for _ in 0..40 {
+        let answer = get_alone(sound.address).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+/// Asks for the photo on a connection of its own.
+async fn get_alone(address: std::net::SocketAddr) -> String {
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {PHOTO} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test]

@@ -203,13 +203,19 @@ impl Edge {
     }
 
     pub(crate) async fn with(origin: SocketAddr, folder: &Path, arguments: &[&str]) -> Self {
+        let source = ListenSource::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::on(source, origin, folder, arguments).await
+    }
+
+    /// One that serves from this socket.
+    pub(crate) async fn on(source: ListenSource, origin: SocketAddr, folder: &Path, arguments: &[&str]) -> Self {
         let origin = format!("http://{origin}");
         let mut all = vec!["edge", "--origin-url", &origin, "--cache-dir", folder.to_str().unwrap()];
         all.extend(["--origin-body-pause-ms", "1000"]);
         all.extend(arguments);
         let config = Config::try_parse_from(all).unwrap();
         let app = edge::build(&config, "edge-1".to_owned()).await.unwrap();
-        let source = ListenSource::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        eventually("there is a socket", || async { source.is_open() }).await;
         let address = source.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let front = server::front(config.connections_max);
