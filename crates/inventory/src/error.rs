@@ -14,7 +14,7 @@ use crate::domain::photo::InvalidMade;
 use crate::domain::reservation::Shortage;
 
 /// Result of everything that answers a request.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a request is not answered as it was meant.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,8 @@ pub enum Error {
     InvalidEdit(#[from] InvalidEdit),
     #[error("fewer copies are available than were to be taken out")]
     NotThatMany,
+    #[error("the stock has changed since the form was shown")]
+    StockChanged,
     #[error("an upload was refused: {0}")]
     InvalidUpload(&'static str),
     #[error("an upload was no picture")]
@@ -157,6 +159,11 @@ impl From<Error> for Problem {
                 "not-that-many",
                 "There are not that many",
                 "Only copies that are neither sold nor reserved can be taken out.",
+            ),
+            Error::StockChanged => conflict(
+                "stock-changed",
+                "The stock has changed meanwhile",
+                "Perhaps by this very form, sent before. Look at the product again.",
             ),
             Error::InvalidUpload(reason) => Problem::new(
                 StatusCode::BAD_REQUEST,

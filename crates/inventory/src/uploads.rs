@@ -3,6 +3,8 @@
 
 pub mod memory;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use shop_db::Position;
@@ -10,15 +12,22 @@ use shop_queue::messages::{PhotoEdits, PhotoProcess};
 use shop_web::consistency::Consistency;
 use shop_web::idempotency::IdempotencyKey;
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::info;
 
 use crate::catalogue;
-use crate::domain::original;
+use crate::domain::original::{self, Original};
 use crate::domain::photo::Purpose;
 use crate::error::{Error, Result};
 use crate::queries;
 use crate::queries::photos::{Accepted, NewPhoto, Started};
 use crate::state::{AppState, CATALOGUE};
+
+/// Headers that are looked at at a time.
+const INSPECTIONS_MAX: usize = 2;
+/// How long a file waits for its turn to be looked at.
+const INSPECTION_WAIT: Duration = Duration::from_secs(3);
 
 /// What came with a request.
 #[derive(Debug)]
@@ -49,10 +58,25 @@ impl Upload {
     }
 }
 
+/// Headers may be large, and are looked at few at a time, where that keeps nobody from being served.
+async fn inspect(file: &Bytes) -> Result<Original> {
+    static INSPECTIONS: Semaphore = Semaphore::const_new(INSPECTIONS_MAX);
+    let Ok(Ok(turn)) = timeout(INSPECTION_WAIT, INSPECTIONS.acquire()).await else {
+        return Err(Error::UploadsBusy);
+    };
+    let file = file.clone();
+    let inspecting = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        original::inspect(&file)
+    });
+    // It fails only where the process is stopping.
+    Ok(inspecting.await.map_err(|_| Error::UploadsBusy)??)
+}
+
 /// Stores an upload and has it processed. Returns the photo's id. All of it can be done again, and is where a database host
 /// is lost: the key finds the photo.
 pub async fn take(app: &AppState, consistency: &Consistency, upload: Upload) -> Result<i64> {
-    let original = original::inspect(&upload.file)?;
+    let original = inspect(&upload.file).await?;
     let hash = upload.hash().await?;
     let photo = NewPhoto {
         owner_id: upload.owner_id,

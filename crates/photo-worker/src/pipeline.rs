@@ -13,6 +13,9 @@ pub use resize::Unscalable;
 
 /// Widths that pages ask for. A picture narrower than the widest gets its own width as its last.
 const WIDTHS: [u32; 5] = [320, 640, 960, 1280, 1800];
+/// Largest variant, in pixels: a tall picture is wide enough before it is as wide as others. At its peak a worker holds
+/// about 18 bytes for each of them.
+const AREA_MAX: u64 = 8_000_000;
 /// A last width of a picture's own is worth a file only if it is that much wider than the step before.
 const OWN_WIDTH_GAIN: f32 = 1.1;
 /// Longest side of a placeholder, which is stretched and blurred until the picture is there.
@@ -44,12 +47,13 @@ pub enum PipelineError {
 pub fn make(original: &[u8], edits: &PhotoEdits) -> Result<Made, PipelineError> {
     let decoded = decode::decode(original)?;
     let area = edit::crop_area(decoded.dimensions(), edits.crop.as_ref());
-    let widths = widths_of(area.width);
+    let widths = widths_of(area.width, area.height);
     let widest = widths.last().copied().unwrap_or(area.width);
     let scaler = resize::Scaler::new();
     // Edits are made once, at the largest size shown, so that all variants look alike.
-    let base = edit::retouch(scaler.scale_area(decoded, area, widest)?, edits);
-    let base = scaler.linear(&base);
+    let retouched = edit::retouch(scaler.scale_area(decoded, area, widest)?, edits);
+    let base = scaler.linear(&retouched);
+    drop(retouched);
 
     let mut variants = Vec::with_capacity(widths.len() * 2);
     for &width in &widths {
@@ -71,11 +75,14 @@ pub fn make(original: &[u8], edits: &PhotoEdits) -> Result<Made, PipelineError> 
     })
 }
 
-/// The ladder up to a picture's width; never wider than the original.
-fn widths_of(width: u32) -> Vec<u32> {
-    let mut widths: Vec<u32> = WIDTHS.into_iter().filter(|step| *step <= width).collect();
+/// The ladder up to a picture's width; never wider than the original, and never larger than [`AREA_MAX`].
+fn widths_of(width: u32, height: u32) -> Vec<u32> {
+    let area_of = |step: u32| u64::from(step) * u64::from(step) * u64::from(height) / u64::from(width.max(1));
+    let fits = |step: &u32| *step <= width && area_of(*step) <= AREA_MAX;
+    let mut widths: Vec<u32> = WIDTHS.into_iter().filter(fits).collect();
     let last = widths.last().copied().unwrap_or(0);
-    if width < WIDTHS[WIDTHS.len() - 1] && width as f32 >= last as f32 * OWN_WIDTH_GAIN {
+    let own = width < WIDTHS[WIDTHS.len() - 1] && width as f32 >= last as f32 * OWN_WIDTH_GAIN;
+    if widths.is_empty() || (own && area_of(width) <= AREA_MAX) {
         widths.push(width);
     }
     widths
@@ -157,12 +164,14 @@ mod tests {
 
     #[test]
     fn no_variant_is_wider_than_its_original() {
-        assert_eq!(widths_of(100), [100]);
-        assert_eq!(widths_of(320), [320]);
-        assert_eq!(widths_of(330), [320]);
-        assert_eq!(widths_of(1200), [320, 640, 960, 1200]);
-        assert_eq!(widths_of(1350), [320, 640, 960, 1280]);
-        assert_eq!(widths_of(9000), [320, 640, 960, 1280, 1800]);
+        assert_eq!(widths_of(100, 100 / 2), [100]);
+        assert_eq!(widths_of(320, 320 / 2), [320]);
+        assert_eq!(widths_of(330, 330 / 2), [320]);
+        assert_eq!(widths_of(1200, 1200 / 2), [320, 640, 960, 1200]);
+        assert_eq!(widths_of(1350, 1350 / 2), [320, 640, 960, 1280]);
+        assert_eq!(widths_of(9000, 9000 / 2), [320, 640, 960, 1280, 1800]);
+        assert_eq!(widths_of(1800, 16_383), [320, 640], "a worker has no room for more");
+        assert_eq!(widths_of(700, 14_000), [320]);
         let made = make(&png(print(100, 50)), &PLAIN).expect("a small original");
         assert_eq!(made.variants.len(), 2);
         assert_eq!(made.variants[0].width, 100);

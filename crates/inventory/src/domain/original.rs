@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use image::metadata::Orientation;
-use image::{ImageDecoder, ImageFormat, ImageReader};
+use image::{ImageDecoder, ImageFormat, ImageReader, Limits};
 
 /// Largest file that is taken.
 pub const BYTES_MAX: usize = 20 * 1024 * 1024;
@@ -16,6 +16,8 @@ pub const PROPORTION_MAX: u32 = 20;
 /// What a picture may unpack to. A worker has room for it twice, since turning makes a copy; 16 bits a channel take
 /// twice as much.
 const UNPACKED_BYTES_MAX: u64 = 176 * 1024 * 1024;
+/// What a header may unpack to: a colour profile is compressed, and can be a bomb of its own.
+const HEADER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Shortest side that makes a picture.
 pub const SIDE_MIN: u32 = 16;
 
@@ -42,9 +44,10 @@ pub enum NotAPicture {
     Strip,
 }
 
-/// Reads the header, and only the header: a decompression bomb is measured, not unpacked.
+/// Reads the header, and only the header: a decompression bomb is measured, not unpacked. Takes its time where the header
+/// is large.
 pub fn inspect(bytes: &[u8]) -> Result<Original, NotAPicture> {
-    let reader = ImageReader::new(Cursor::new(bytes))
+    let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|_| NotAPicture::Format)?;
     let content_type = match reader.format() {
@@ -53,6 +56,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Original, NotAPicture> {
         Some(ImageFormat::WebP) => "image/webp",
         _ => return Err(NotAPicture::Format),
     };
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(HEADER_BYTES_MAX);
+    reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|_| NotAPicture::Header)?;
     let (mut width, mut height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > PIXELS_MAX || decoder.total_bytes() > UNPACKED_BYTES_MAX {

@@ -43,15 +43,22 @@ pub async fn counts(conn: &mut PgConnection, product_id: i64) -> sqlx::Result<Op
     .await
 }
 
-/// Brings new copies in; a negative number takes unsold ones out of sale. None if there is no such product.
-pub async fn add(conn: &mut PgConnection, product_id: i64, copies: i64) -> sqlx::Result<Option<i64>> {
+/// Brings new copies in; a negative number takes unsold ones out of sale. None if there is no such product, or it has other
+/// than `initial` copies in all.
+pub async fn add(
+    conn: &mut PgConnection,
+    product_id: i64,
+    copies: i64,
+    initial: Option<i64>,
+) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
         "
         update stock set initial = initial + $2, available = available + $2, updated_at = now()
-        where product_id = $1 returning available
+        where product_id = $1 and initial = coalesce($3, initial) returning available
         ",
         product_id,
         copies,
+        initial,
     )
     .fetch_optional(conn)
     .await

@@ -2,7 +2,7 @@
 //! past the cache: these pages show counters, not impressions.
 
 use askama::Template;
-use axum::extract::{Multipart, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use shop_db::Freshness;
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::queries;
 use crate::queries::photos::LatestVersion;
 use crate::routes::list_query::ListQuery;
-use crate::routes::photos::read_form;
+use crate::routes::photos::{UploadBody, read_form};
 use crate::state::{AppState, CATALOGUE, INVENTORY};
 use crate::uploads;
 
@@ -58,6 +58,8 @@ pub struct EditForm {
 #[derive(Debug, Deserialize)]
 pub struct StockForm {
     copies: i64,
+    /// How many there were in all when the form was shown: whoever sends it again changes nothing a second time.
+    initial: Option<i64>,
 }
 
 /// Crop in per cent of the picture, sharpen and blur in per cent of their strength: whole numbers, as sliders give them.
@@ -160,8 +162,9 @@ pub async fn restock(
 ) -> Result<Redirect> {
     let copies = edit::copies(form.copies)?;
     let mut conn = app.db.write().await?;
-    match queries::stock::add(&mut conn, id, copies).await {
+    match queries::stock::add(&mut conn, id, copies, form.initial).await {
         Ok(Some(_)) => {}
+        Ok(None) if queries::stock::counts(&mut conn, id).await?.is_some() => return Err(Error::StockChanged),
         Ok(None) => return Err(Error::UnknownProduct(id)),
         Err(sqlx::Error::Database(refusal)) if refusal.is_check_violation() => {
             return Err(Error::NotThatMany);
@@ -180,7 +183,7 @@ pub async fn upload(
     Shopkeeper(user): Shopkeeper,
     consistency: Consistency,
     Path(id): Path<i64>,
-    form: Multipart,
+    form: UploadBody,
 ) -> Result<Redirect> {
     let mut form = read_form(form, &app.upload_memory).await?;
     form.purpose = Some(Purpose::Product);

@@ -1,11 +1,17 @@
 //! `/api/photos` and the pictures themselves.
 
-use axum::extract::multipart::Field;
-use axum::extract::{Multipart, State};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use axum::BoxError;
+use axum::body::Body;
+use axum::extract::multipart::{Field, MultipartRejection};
+use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use shop_queue::messages::PhotoEdits;
 use shop_session::{Role, SessionUser};
@@ -68,7 +74,7 @@ pub async fn upload(
     CurrentUser { user, .. }: CurrentUser,
     consistency: Consistency,
     headers: HeaderMap,
-    form: Multipart,
+    form: UploadBody,
 ) -> Result<Response> {
     let key = IdempotencyKey::of(&headers)?;
     let mut form = read_form(form, &app.upload_memory).await?;
@@ -117,12 +123,17 @@ pub async fn add_version(
 pub async fn picture(
     State(app): State<AppState>,
     Path((id, version, name)): Path<(i64, i32, String)>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
     let unknown = Error::UnknownPicture(id);
     let Some(name) = VariantName::parse(&name).filter(|_| id > 0 && version > 0) else {
         return Err(unknown);
     };
+    // 007 is 7, but caches would keep the picture once for each spelling.
+    if uri.path() != format!("/photos/{id}/{version}/{}", name.as_str()) {
+        return Err(unknown);
+    }
     // The address names the bytes for good, so it is their tag as well; who has it was given it with the bytes.
     let tag = format!("\"{id}-{version}-{}\"", name.as_str());
     let has_it = headers
@@ -156,16 +167,68 @@ pub async fn picture(
     Ok(response)
 }
 
+/// A form with a file, of which little is held that nobody has looked at: what comes before a field, and a field's head,
+/// is collected until it is whole, which the sender may let it never be.
+pub struct UploadBody {
+    form: Multipart,
+    unread: Unread,
+}
+
+/// The bytes that have come since a field or a piece of one was last found among them.
+#[derive(Clone, Default)]
+struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    /// More than this is no head of a field, nor what comes before the first.
+    const BYTES_MAX: usize = 1024 * 1024;
+
+    fn arrived(&self, bytes: usize) -> Result<(), UnreadTooLong> {
+        if self.0.fetch_add(bytes, Relaxed) + bytes <= Self::BYTES_MAX {
+            Ok(())
+        } else {
+            Err(UnreadTooLong)
+        }
+    }
+
+    fn found(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("too much of the form comes before any of its content")]
+struct UnreadTooLong;
+
+impl<S: Send + Sync> FromRequest<S> for UploadBody {
+    type Rejection = MultipartRejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, MultipartRejection> {
+        let unread = Unread::default();
+        let arriving = unread.clone();
+        let request = request.map(|body| {
+            Body::from_stream(body.into_data_stream().map(move |chunk| -> Result<Bytes, BoxError> {
+                let chunk = chunk?;
+                arriving.arrived(chunk.len())?;
+                Ok(chunk)
+            }))
+        });
+        let form = Multipart::from_request(request, state).await?;
+        Ok(Self { form, unread })
+    }
+}
+
 /// Reads a form piece by piece, within limits; fields that nobody knows are skipped.
-pub async fn read_form(mut form: Multipart, memory: &UploadMemory) -> Result<UploadForm> {
+pub async fn read_form(body: UploadBody, memory: &UploadMemory) -> Result<UploadForm> {
+    let UploadBody { mut form, unread } = body;
     let mut read = UploadForm::default();
     while let Some(field) = form.next_field().await.map_err(Error::UploadBroken)? {
+        unread.found();
         let name = field.name().unwrap_or_default().to_owned();
         if name == "file" {
-            read.file = Some(read_file(field, memory.file()).await?);
+            read.file = Some(read_file(field, memory.file(), &unread).await?);
             continue;
         }
-        let bytes = read_field(field).await?;
+        let bytes = read_field(field, &unread).await?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| Error::InvalidUpload("A field of the form is no text."))?
             .trim();
@@ -193,8 +256,9 @@ pub async fn read_form(mut form: Multipart, memory: &UploadMemory) -> Result<Upl
     Ok(read)
 }
 
-async fn read_file(mut field: Field<'_>, mut file: IncomingFile) -> Result<Bytes> {
+async fn read_file(mut field: Field<'_>, mut file: IncomingFile, unread: &Unread) -> Result<Bytes> {
     while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
+        unread.found();
         if file.bytes_arrived() + chunk.len() > BYTES_MAX {
             return Err(Error::UploadTooLarge);
         }
@@ -203,9 +267,10 @@ async fn read_file(mut field: Field<'_>, mut file: IncomingFile) -> Result<Bytes
     Ok(file.finish())
 }
 
-async fn read_field(mut field: Field<'_>) -> Result<Vec<u8>> {
+async fn read_field(mut field: Field<'_>, unread: &Unread) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(Error::UploadBroken)? {
+        unread.found();
         if bytes.len() + chunk.len() > FIELD_BYTES_MAX {
             return Err(Error::InvalidUpload("A field of the form is too long."));
         }

@@ -128,7 +128,7 @@ mod tests {
                 tokio::time::sleep(delay).await;
                 file.push(&[1; BLOCK_BYTES]).await?;
             }
-            Result::Ok(())
+            Result::<()>::Ok(())
         };
         let (first, second) = tokio::join!(send(Duration::from_millis(10)), send(Duration::from_millis(11)));
         assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);

@@ -80,10 +80,23 @@ async fn pages_of_a_search_show_every_hit_once(pool: PgPool) {
 async fn stock_comes_in_and_goes_out_but_never_below_what_is_free(pool: PgPool) {
     let product = print(&pool, "Harbour", 5).await;
     let mut conn = pool.acquire().await.expect("a connection");
-    assert_eq!(stock::add(&mut conn, product, 3).await.expect("more"), Some(8));
-    assert_eq!(stock::add(&mut conn, product, -8).await.expect("less"), Some(0));
-    assert!(stock::add(&mut conn, product, -1).await.is_err());
-    assert_eq!(stock::add(&mut conn, 999, 1).await.expect("nothing"), None);
+    assert_eq!(stock::add(&mut conn, product, 3, None).await.expect("more"), Some(8));
+    assert_eq!(stock::add(&mut conn, product, -8, None).await.expect("less"), Some(0));
+    assert!(stock::add(&mut conn, product, -1, None).await.is_err());
+    let in_all = stock::counts(&mut conn, product)
+        .await
+        .expect("known")
+        .expect("there")
+        .initial;
+    let first = stock::add(&mut conn, product, 2, Some(in_all)).await;
+    assert_eq!(first.expect("more"), Some(2));
+    let again = stock::add(&mut conn, product, 2, Some(in_all)).await;
+    assert_eq!(
+        again.expect("an answer"),
+        None,
+        "sent a second time, it changes nothing"
+    );
+    assert_eq!(stock::add(&mut conn, 999, 1, None).await.expect("nothing"), None);
 }
 
 #[sqlx::test(migrations = "../../migrations/inventory")]

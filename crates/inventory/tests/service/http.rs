@@ -284,6 +284,12 @@ async fn the_shopkeeper_edits_and_sees_it_at_once(pool: PgPool) {
     assert_eq!(more.send().await.expect("an answer").status(), StatusCode::SEE_OTHER);
     let stock = shop.json(&format!("/api/products/{product}/stock")).await;
     assert_eq!(stock["available"], 10);
+    let late = shop
+        .post(&format!("{admin}/stock"), Some(&shop.shopkeeper))
+        .form(&[("copies", "7"), ("initial", "3")]);
+    assert_eq!(late.send().await.expect("an answer").status(), StatusCode::CONFLICT);
+    let stock = shop.json(&format!("/api/products/{product}/stock")).await;
+    assert_eq!(stock["available"], 10, "the form was from before");
 
     for path in ["/admin/products", &admin] {
         let page = shop
