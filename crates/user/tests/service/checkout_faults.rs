@@ -100,6 +100,36 @@ async fn a_card_that_answers_late_is_waited_for() {
 }
 
 #[tokio::test]
+async fn whoever_has_little_time_left_is_told_which_order_it_is() {
+    let mut setup = impatient();
+    setup.timings.pay_deadline = PATIENCE;
+    setup.cards.late_after = PATIENCE / 3;
+    let shop = Shop::open(setup).await;
+    let product_id = shop.print(5).await;
+    let customer = shop.customer().await;
+    customer.put_in_cart(product_id, 1).await;
+    let key = new_key();
+    let began = tokio::time::Instant::now();
+    let hurried = customer
+        .checkout(&key, ANSWERS_LATE)
+        .header("x-envoy-expected-rq-timeout-ms", "5000");
+    let answer = hurried.send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::ACCEPTED, "{:?}", began.elapsed());
+    assert!(answer.headers().contains_key("location"));
+    // Under its key it is the same order.
+    let later = loop {
+        let (status, order) = customer.buy(&key, ANSWERS_LATE).await;
+        if status != StatusCode::ACCEPTED {
+            break (status, order);
+        }
+    };
+    assert_eq!(later.0, StatusCode::CREATED, "{}", later.1);
+    assert_eq!(shop.stock(product_id).await, (4, 0, 1));
+    shop.assert_audit_is_clean().await;
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn a_reserve_that_lands_after_the_release_holds_nothing() {
     let shop = Shop::open(Setup {
         background: false,

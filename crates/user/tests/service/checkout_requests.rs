@@ -75,9 +75,13 @@ async fn what_is_put_into_the_cart_again_right_after_buying_it_stays() {
         .iter()
         .filter_map(|cookie| cookie.to_str().ok()?.split(';').next())
         .collect();
+    let positions = positions.join("; ");
+    let second = customer.checkout(&new_key(), PAYS).header("cookie", &positions);
+    let refused = send_until_served(&second).await;
+    assert_eq!(refused.status(), StatusCode::CONFLICT, "what was bought is bought again");
     let again = customer
         .request(Method::PUT, &format!("/api/cart/items/{product_id}"))
-        .header("cookie", positions.join("; "))
+        .header("cookie", &positions)
         .json(&json!({"quantity": 1}));
     assert_eq!(send_until_served(&again).await.status(), StatusCode::OK);
 
