@@ -177,8 +177,10 @@ impl From<Error> for Problem {
                     .detail("A picture may have up to 20 MB.")
             }
             Error::UploadBroken(cause) => {
-                // The extractor knows best whether the client sent nonsense, too much, or not enough.
-                let status = cause.status();
+                // The extractor knows best whether the client sent nonsense, too much, or not enough. It takes a body that
+                // can't be read on for a fault of ours.
+                let status = Some(cause.status()).filter(StatusCode::is_client_error);
+                let status = status.unwrap_or(StatusCode::BAD_REQUEST);
                 if status == StatusCode::PAYLOAD_TOO_LARGE {
                     Error::UploadTooLarge.into()
                 } else {

@@ -197,7 +197,7 @@ pub fn line(row: &Row) -> String {
     );
     let beyond = row.beyond_promise();
     if !beyond.is_empty() {
-        let _ = write!(line, "\n    more than section 8 promises: {}", beyond.join(", "));
+        let _ = write!(line, "\n    more than is promised: {}", beyond.join(", "));
     }
     let why = failures(&row.window);
     if !why.is_empty() {

@@ -47,11 +47,8 @@ impl Index {
             return Found::Nothing;
         };
         // The newest are at the end, and of several that fit the most recent is the answer (RFC 9111, section 4.1).
-        let newest_first = variants.iter().rev();
-        if let Some(entry) = newest_first
-            .into_iter()
-            .find(|entry| entry.head.selection.matches(request))
-        {
+        let mut newest_first = variants.iter().rev();
+        if let Some(entry) = newest_first.find(|entry| entry.head.selection.matches(request)) {
             entry.visited.set();
             return Found::Entry(Arc::clone(entry));
         }

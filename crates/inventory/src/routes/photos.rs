@@ -179,7 +179,7 @@ pub struct UploadBody {
 struct Unread(Arc<AtomicUsize>);
 
 impl Unread {
-    /// More than this is no head of a field, nor what comes before the first.
+    /// More than this is no head of a field, nor what comes before the first, nor what hyper has read ahead.
     const BYTES_MAX: usize = 1024 * 1024;
 
     fn arrived(&self, bytes: usize) -> Result<(), UnreadTooLong> {
@@ -305,5 +305,52 @@ impl UploadForm {
             alt: self.alt,
             file,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::DefaultBodyLimit;
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    /// Reads a form that arrives as from a connection: there is more only after what there was has been taken.
+    async fn read(parts: &[&[u8]]) -> Result<UploadForm> {
+        let whole = parts.concat();
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Result<Bytes, BoxError>>(1);
+        tokio::spawn(async move {
+            for chunk in whole.chunks(64 * 1024) {
+                if sender.send(Ok(Bytes::copy_from_slice(chunk))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let arriving = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        let mut request = Request::new(Body::from_stream(arriving));
+        let form = HeaderValue::from_static("multipart/form-data; boundary=part");
+        request.headers_mut().insert(CONTENT_TYPE, form);
+        DefaultBodyLimit::max(BYTES_MAX).apply(&mut request);
+        let body = UploadBody::from_request(request, &()).await.expect("a form");
+        read_form(body, &UploadMemory::new(BYTES_MAX)).await
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_read_piece_by_piece() {
+        let head = b"--part\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+        let file = vec![b'x'; 5 * MIB];
+        let read = read(&[head, &file, b"\r\n--part--\r\n"]).await.expect("a form");
+        assert_eq!(read.file.map(|file| file.len()), Some(5 * MIB));
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_any_content_is_not_collected_without_end() {
+        let endless = vec![b'x'; 2 * MIB];
+        let start_of_head = b"--part\r\nContent-Disposition: form-data; name=\"file\"; filename=\"";
+        for parts in [&[&endless[..]][..], &[&start_of_head[..], &endless[..]][..]] {
+            let refused = read(parts).await.err();
+            assert!(matches!(refused, Some(Error::UploadBroken(_))), "{refused:?}");
+        }
     }
 }

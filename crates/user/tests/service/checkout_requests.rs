@@ -78,7 +78,11 @@ async fn what_is_put_into_the_cart_again_right_after_buying_it_stays() {
     let positions = positions.join("; ");
     let second = customer.checkout(&new_key(), PAYS).header("cookie", &positions);
     let refused = send_until_served(&second).await;
-    assert_eq!(refused.status(), StatusCode::CONFLICT, "what was bought is bought again");
+    assert_eq!(
+        refused.status(),
+        StatusCode::CONFLICT,
+        "what was bought is bought again"
+    );
     let again = customer
         .request(Method::PUT, &format!("/api/cart/items/{product_id}"))
         .header("cookie", &positions)
