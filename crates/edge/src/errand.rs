@@ -234,21 +234,24 @@ impl<'a> Errand<'a> {
             StatusCode::GATEWAY_TIMEOUT => ("origin-timeout", "The shop did not answer in time"),
             _ => ("origin-unreachable", "The shop can't be reached just now"),
         };
-        let mut response = self.problem(failure.status(), slug, title);
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let response = self.try_again(failure.status(), slug, title);
         Answer::new(response, CacheStatus::Error { why, status: None })
     }
 
     /// What is stored can't be sent just now: the shop has it too.
     fn busy(&self) -> Answer {
         let (slug, title) = OVERLOADED;
-        let mut response = self.problem(StatusCode::SERVICE_UNAVAILABLE, slug, title);
+        let response = self.try_again(StatusCode::SERVICE_UNAVAILABLE, slug, title);
+        Answer::new(response, CacheStatus::Refused)
+    }
+
+    /// A problem that is probably over in a second.
+    fn try_again(&self, status: StatusCode, slug: &str, title: &str) -> Response<EdgeBody> {
+        let mut response = self.problem(status, slug, title);
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        Answer::new(response, CacheStatus::Refused)
+        response
     }
 
     fn problem(&self, status: StatusCode, slug: &str, title: &str) -> Response<EdgeBody> {

@@ -392,11 +392,16 @@ async fn change_or(changes: &mut watch::Receiver<u64>, deadline: Instant) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_replica_that_lags_serves_reads_only_while_the_primary_is_slow_or_gone() {
+    /// Two hosts of which nothing is known.
+    fn two_hosts() -> Shared {
         let mut config = ClusterConfig::for_url("x", "postgres://me:secret@127.0.0.1:1/db").unwrap();
         config.hosts.push("127.0.0.1:2".to_owned());
-        let shared = Shared::new(config);
+        Shared::new(config)
+    }
+
+    #[test]
+    fn a_replica_that_lags_serves_reads_only_while_the_primary_is_slow_or_gone() {
+        let shared = two_hosts();
         let [primary, replica] = &shared.hosts[..] else {
             panic!("two hosts");
         };
@@ -416,9 +421,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_lags_serves_only_where_no_other_can() {
-        let mut config = ClusterConfig::for_url("x", "postgres://me:secret@127.0.0.1:1/db").unwrap();
-        config.hosts.push("127.0.0.1:2".to_owned());
-        let shared = Shared::new(config);
+        let shared = two_hosts();
         let [near, far] = &shared.hosts[..] else {
             panic!("two hosts");
         };

@@ -161,8 +161,8 @@ async fn put(
     Ok(app.carts.set(&owner, product_id, quantity).await?)
 }
 
-/// What a customer bought a moment ago leaves the cart before it is changed, or bought. Only customers who wrote to the database
-/// lately can have bought, and a database that is away keeps nobody from their cart.
+/// What a customer bought a moment ago leaves the cart before it is changed, or bought. Only customers who wrote to the
+/// database lately can have bought, and a database that is away keeps nobody from their cart.
 pub(super) async fn settle(app: &AppState, consistency: &Consistency, user_id: UserId) {
     let cluster = app.cluster(user_id);
     let Some(position) = consistency.after(cluster.name()) else {
