@@ -14,7 +14,7 @@ use shop_web::extract::Consistency;
 use sqlx::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -28,6 +28,11 @@ use crate::queries::orders::{self, NewOrder, Order};
 pub use recovery::Recovery;
 pub use relay::{Relay, settle_cart};
 pub use run::{End, Purchase, Run};
+
+/// For so long an order whose host was lost is begun to be written again; each try waits for a primary by itself.
+const WRITTEN_AGAIN_FOR: Duration = Duration::from_secs(2);
+/// First pause before that; it doubles.
+const WRITTEN_AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -219,26 +224,33 @@ impl Checkout {
         })
     }
 
-    /// If the host is lost that writes the order, it is written again on the next one. Nothing is known of the first try
-    /// then, but the key makes one order of both, and its number tells whose it is.
+    /// If the host is lost that writes the order, it is written again on the next one. Nothing is known of the tries before
+    /// then, but the key makes one order of them all, and its number tells whose it is.
     async fn create(&self, order: &NewOrder) -> Result<Created, PlaceError> {
-        let mut first_try = None;
-        let mut written = self.write(order, &mut first_try).await;
-        if let Err(PlaceError::Db(error)) = &written
-            && error.is_of_host()
-        {
+        let last_rerun = Instant::now() + WRITTEN_AGAIN_FOR;
+        let mut pause = WRITTEN_AGAIN_PAUSE;
+        let mut tried = Vec::new();
+        let written = loop {
+            let mut number = None;
+            let error = match self.write(order, &mut number).await {
+                Err(PlaceError::Db(error)) if error.is_of_host() && Instant::now() < last_rerun => error,
+                written => break written,
+            };
+            tried.extend(number);
             tracing::warn!(
-                error = error as &dyn std::error::Error,
+                error = &error as &dyn std::error::Error,
                 "Writing an order again on another host"
             );
-            written = self.write(order, &mut None).await;
-        }
+            // A host that is stopping refuses at once, and goes on being taken for the primary for a moment.
+            sleep(pause).await;
+            pause *= 2;
+        };
         let (order_id, position, is_ours) = match written? {
             Some((order_id, position)) => (order_id, position, true),
             None => {
                 let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
                 let known = known.ok_or(PlaceError::Ended)?;
-                (known.order_id, known.position, first_try == Some(known.order_id))
+                (known.order_id, known.position, tried.contains(&known.order_id))
             }
         };
         if is_ours {

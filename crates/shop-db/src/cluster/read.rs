@@ -22,8 +22,12 @@ const LOGIN_WAIT: Duration = Duration::from_millis(500);
 /// What a replica has replayed.
 const REPLAY_POSITION: &str = "select (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0'::pg_lsn)::bigint";
 
-/// How often a read is run again because its host was lost.
-const RERUNS_MAX: usize = 2;
+/// A read whose host was lost is run again at least so often, and for as long as it may wait for a host.
+const RERUNS_MIN: usize = 2;
+
+/// First pause before a read is run again on a host that has failed it, and the longest.
+const RERUN_PAUSE: Duration = Duration::from_millis(20);
+const RERUN_PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// Runs `work` on one host and, where that is lost meanwhile, on others.
 pub(super) async fn run<T, F, Fut>(shared: &Shared, freshness: Freshness, work: F) -> Result<T, DbError>
@@ -31,7 +35,9 @@ where
     F: Fn(ReadConn) -> Fut,
     Fut: Future<Output = Result<T, DbError>>,
 {
-    let mut lost = Vec::new();
+    let last_rerun = Instant::now() + wait_for(shared, freshness);
+    let mut pause = RERUN_PAUSE;
+    let mut lost: Vec<Arc<Host>> = Vec::new();
     loop {
         let connection = connection(shared, freshness, &lost).await?;
         let host = connection.host_handle();
@@ -42,7 +48,7 @@ where
             () = host_lost => Err(DbError::HostLost { host: host.label.clone() }),
         };
         match outcome {
-            Err(error) if error.is_of_host() && lost.len() < RERUNS_MAX => {
+            Err(error) if error.is_of_host() && (lost.len() < RERUNS_MIN || Instant::now() < last_rerun) => {
                 tracing::info!(
                     db.host = host.label,
                     error = &error as &dyn std::error::Error,
@@ -50,10 +56,26 @@ where
                 );
                 metrics::counter!("db_reads_rerun_total", "cluster" => shared.config.name.clone()).increment(1);
                 host.probe_now.notify_one();
-                lost.push(host);
+                if lost.iter().any(|known| Arc::ptr_eq(known, &host)) {
+                    // Nobody else may serve it. A host that is stopping refuses at once, and goes on being taken for the
+                    // primary for a moment.
+                    sleep(pause).await;
+                    pause = (2 * pause).min(RERUN_PAUSE_MAX);
+                } else {
+                    lost.push(host);
+                }
             }
             outcome => return outcome,
         }
+    }
+}
+
+/// How long a read waits for a host, and is begun anew.
+fn wait_for(shared: &Shared, freshness: Freshness) -> Duration {
+    match freshness {
+        Freshness::Any => shared.config.read_wait,
+        // These may need a primary, and wait for one as long as a write does.
+        Freshness::After(_) | Freshness::Primary => shared.config.write_wait,
     }
 }
 
@@ -64,12 +86,7 @@ pub(super) async fn connection(
     mut lost: &[Arc<Host>],
 ) -> Result<ReadConn, DbError> {
     let since = Instant::now();
-    let deadline = since
-        + match freshness {
-            Freshness::Any => shared.config.read_wait,
-            // These may need a primary, and wait for one as long as a write does.
-            Freshness::After(_) | Freshness::Primary => shared.config.write_wait,
-        };
+    let deadline = since + wait_for(shared, freshness);
     let mut changes = shared.changes.subscribe();
     let mut place = None;
     loop {

@@ -166,12 +166,13 @@ async fn a_write_that_is_refused_is_not_run_again() {
 }
 
 #[tokio::test]
-async fn a_read_whose_connection_the_server_ends_is_run_again() {
+async fn a_read_whose_connections_the_server_ends_one_after_another_is_run_until_one_lasts() {
+    const ENDED: usize = 5;
     let database = FreshDatabase::empty().await;
     let cluster = connect(config(&database)).await;
     let runs = std::sync::atomic::AtomicUsize::new(0);
-    let answered = cluster.reading(Freshness::Any, async |mut connection| {
-        if runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+    let answered = cluster.reading(Freshness::Primary, async |mut connection| {
+        if runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < ENDED {
             sqlx::query("select pg_terminate_backend(pg_backend_pid())")
                 .execute(&mut *connection)
                 .await?;
@@ -181,7 +182,7 @@ async fn a_read_whose_connection_the_server_ends_is_run_again() {
             .await?)
     });
     assert_eq!(answered.await.unwrap(), 42);
-    assert_eq!(runs.into_inner(), 2);
+    assert_eq!(runs.into_inner(), ENDED + 1);
 }
 
 /// Makes the probe wait, and nobody else, for as long as a row says so.
