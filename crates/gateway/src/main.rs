@@ -1,5 +1,5 @@
-//! Holds the public listening sockets and hands them to whoever serves them. It never touches a connection itself,
-//! so there is next to nothing in it that could fail or need an update.
+//! Holds the public listening sockets and hands them to whoever serves them. It never touches a connection itself, but for
+//! those that come while there is no edge, so there is next to nothing in it that could fail or need an update.
 
 mod config;
 
@@ -20,6 +20,9 @@ const KIND: &str = "gateway";
 /// After a restart, holders of the old sockets need a moment to notice and to close them.
 const BIND_TRIES: u32 = 50;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
+/// After this without any edge its clients are turned away: pages then fetch their pictures from the shop. Longer than edges
+/// need to find a gateway that was started again.
+const EDGES_GONE: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -37,15 +40,32 @@ async fn main() -> anyhow::Result<ExitCode> {
 /// Serves the sockets until `shutdown` completes. Holders see the gateway go by the end of their Unix connections.
 async fn run(config: &Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut handovers = JoinSet::new();
-    for (name, address, path) in [
-        ("LISTEN_SHOP", Some(config.listen_shop), &config.shop_socket),
-        ("LISTEN_EDGE", Some(config.listen_edge), &config.edge_socket),
-        ("LISTEN_SHOP_TLS", config.listen_shop_tls, &config.shop_tls_socket),
-        ("LISTEN_EDGE_TLS", config.listen_edge_tls, &config.edge_tls_socket),
+    // Without a balancer there is nothing to do but wait; without an edge there is the shop to ask.
+    let (waits, turned_away) = (None, Some(EDGES_GONE));
+    for (name, address, path, turn_away_after) in [
+        ("LISTEN_SHOP", Some(config.listen_shop), &config.shop_socket, waits),
+        (
+            "LISTEN_EDGE",
+            Some(config.listen_edge),
+            &config.edge_socket,
+            turned_away,
+        ),
+        (
+            "LISTEN_SHOP_TLS",
+            config.listen_shop_tls,
+            &config.shop_tls_socket,
+            waits,
+        ),
+        (
+            "LISTEN_EDGE_TLS",
+            config.listen_edge_tls,
+            &config.edge_tls_socket,
+            turned_away,
+        ),
     ] {
         let Some(address) = address else { continue };
         let listener = bind_patiently(address).await.context(name)?;
-        handovers.spawn(shop_net::handover::serve(listener, path).context(name)?);
+        handovers.spawn(shop_net::handover::serve(listener, path, turn_away_after).context(name)?);
         info!(%address, path = %path.display(), "Listening");
     }
     let admin = bind_patiently(config.listen_admin).await.context("LISTEN_ADMIN")?;

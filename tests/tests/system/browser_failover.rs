@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use system_tests::{browser::Browser, poll_until, stack::Stack};
+use system_tests::{
+    browser::Browser,
+    poll_until,
+    stack::{Stack, docker},
+};
 
 use crate::browser::{BUY, fill_cart, fill_checkout, open_edition, register_to_check_out};
 
@@ -87,6 +91,34 @@ async fn buy_while_the_primary_dies(stack: &Stack, buyer: &Browser, visitor: &Br
     let orders = stack.sql("users", &orders).await?;
     ensure!(orders == "confirmed", "the orders of this customer: {orders}");
     Ok(())
+}
+
+#[tokio::test]
+async fn without_any_edge_a_page_has_its_style_and_pictures_from_the_shop() -> Result<()> {
+    let stack = Stack::from_env()?;
+    stack.heal().await?;
+    for edge in stack
+        .containers()
+        .await?
+        .iter()
+        .filter(|container| container.service == "edge")
+    {
+        docker(&["kill", &edge.id]).await?;
+    }
+    let visitor = Browser::open(1280, 900, false).await?;
+    let outcome = async {
+        visitor.window.goto(&stack.shop).await?;
+        visitor.wait_for_pictures().await?;
+        visitor.screenshot("no-edge").await?;
+        let asked = "return getComputedStyle(document.body).backgroundColor";
+        let background = visitor.window.execute(asked, Vec::new()).await?.convert::<String>()?;
+        ensure!(background != "rgba(0, 0, 0, 0)", "the page has no style");
+        Ok(())
+    };
+    let outcome = outcome.await;
+    visitor.close().await?;
+    stack.heal().await?;
+    outcome
 }
 
 /// Another print each time, as somebody who only looks.

@@ -488,6 +488,6 @@ pub(crate) async fn start_gateway(path: &std::path::Path, port: u16) -> (SocketA
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     let address = listener.local_addr().expect("an address");
-    let serving = shop_net::handover::serve(listener, path).expect("a Unix socket");
+    let serving = shop_net::handover::serve(listener, path, None).expect("a Unix socket");
     (address, tokio::spawn(serving))
 }

@@ -60,7 +60,7 @@ async fn customers_of_an_edge_that_reaches_no_origin_are_served_by_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.sock");
     let listener = shop_net::listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-    tokio::spawn(shop_net::handover::serve(listener, &path).unwrap());
+    tokio::spawn(shop_net::handover::serve(listener, &path, None).unwrap());
     let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let origin = Origin::start().await;
     origin.page(PHOTO, Page::new("no-store", "picture"));

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,6 +23,8 @@ use super::GREETING;
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 /// More holders than this are turned away: a machine has a handful.
 const HOLDERS_MAX: usize = 256;
+const TURN_AWAY_INTERVAL: Duration = Duration::from_millis(20);
+const TURNED_AWAY_AT_ONCE: usize = 1024;
 
 /// Why a handover socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +41,20 @@ pub enum HandoverError {
 
 /// Opens the Unix socket, and returns a future that serves it for as long as it is polled. Everybody may connect:
 /// who may reach the path is a matter of who has its volume. When the future is dropped all holders see the gateway go.
-pub fn serve(listener: TcpListener, path: &Path) -> Result<impl Future<Output = ()> + Send + use<>, HandoverError> {
+///
+/// While nobody holds the listening socket, clients wait in its queue. Where they have somebody else to ask they had better
+/// know: with `turn_away_after` they are reset once that has been so for this long.
+pub fn serve(
+    listener: TcpListener,
+    path: &Path,
+    turn_away_after: Option<Duration>,
+) -> Result<impl Future<Output = ()> + Send + use<>, HandoverError> {
     let unix = open(path).map_err(|source| HandoverError::Bind {
         path: path.display().to_string(),
         source,
     })?;
     let name = path.display().to_string();
-    Ok(serve_forever(listener, unix, name))
+    Ok(serve_forever(listener, unix, name, turn_away_after))
 }
 
 fn open(path: &Path) -> io::Result<UnixListener> {
@@ -57,7 +67,7 @@ fn open(path: &Path) -> io::Result<UnixListener> {
     Ok(unix)
 }
 
-async fn serve_forever(listener: TcpListener, unix: UnixListener, path: String) {
+async fn serve_forever(listener: TcpListener, unix: UnixListener, path: String, turn_away_after: Option<Duration>) {
     let listener = Arc::new(listener);
     let places = Arc::new(Semaphore::new(HOLDERS_MAX));
     let mut holders = JoinSet::new();
@@ -84,7 +94,25 @@ async fn serve_forever(listener: TcpListener, unix: UnixListener, path: String) 
                 }
             },
             Some(_) = holders.join_next(), if !holders.is_empty() => {}
+            () = turn_away(&listener, turn_away_after, &path), if holders.is_empty() => {}
         }
+    }
+}
+
+/// Resets whoever connects, from so long on, until it is dropped.
+async fn turn_away(listener: &TcpListener, after: Option<Duration>, path: &str) {
+    let Some(after) = after else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(after).await;
+    warn!(%path, "Nobody serves: clients are turned away");
+    loop {
+        let waiting = std::iter::from_fn(|| listener.accept().ok()).take(TURNED_AWAY_AT_ONCE);
+        for (stream, _) in waiting {
+            // It ends in a reset and not in an empty answer.
+            let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+        }
+        tokio::time::sleep(TURN_AWAY_INTERVAL).await;
     }
 }
 

@@ -14,10 +14,14 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A gateway on any free port, as a task that can be killed.
 fn start_gateway(path: &std::path::Path) -> (SocketAddr, JoinHandle<()>) {
+    start_gateway_that_turns_away(path, None)
+}
+
+fn start_gateway_that_turns_away(path: &std::path::Path, after: Option<Duration>) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     listener.set_nonblocking(true).expect("non-blocking");
     let address = listener.local_addr().expect("an address");
-    let serving = serve(listener, path).expect("a Unix socket");
+    let serving = serve(listener, path, after).expect("a Unix socket");
     (address, tokio::spawn(serving))
 }
 
@@ -45,6 +49,34 @@ async fn connections_reach_the_holder_of_the_descriptor() {
     accepted.stream.read_exact(&mut greeting).await.expect("read");
     assert_eq!(&greeting, b"hello");
     assert!(!accepted.gone.is_cancelled());
+}
+
+#[tokio::test]
+async fn while_nobody_serves_clients_wait_or_are_turned_away_as_was_said() {
+    for after in [None, Some(Duration::from_millis(10))] {
+        let (_folder, path) = socket_path();
+        let (address, _gateway) = start_gateway_that_turns_away(&path, after);
+        let mut client = TcpStream::connect(address).await.expect("connected");
+        let mut byte = [0];
+        let patience = if after.is_some() {
+            DEADLINE
+        } else {
+            Duration::from_millis(200)
+        };
+        let ended = timeout(patience, client.read(&mut byte)).await;
+        assert_eq!(ended.is_ok_and(|read| read.is_err()), after.is_some(), "{after:?}");
+
+        // Who comes afterwards is served again.
+        let mut listeners = follow(path).listeners();
+        let accepting = tokio::spawn(async move { accept(&mut listeners).await });
+        let is_served = async {
+            while !accepting.is_finished() {
+                let _client = TcpStream::connect(address).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, is_served).await.expect("served in time");
+    }
 }
 
 #[tokio::test]
