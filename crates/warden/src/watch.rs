@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::cluster::{self, Cluster, ClusterError, ClusterKeys, Leader};
@@ -29,6 +29,9 @@ const VOTE_WAIT: Duration = Duration::from_millis(300);
 /// A leader's key is deleted at most once in this time: a primary that is cut off from its replicas, but not from
 /// etcd, takes the key back, and should then be left alone.
 const DELETION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// While this node leads, or nobody does, it asks so often whether that is still so.
+const STANDING_DOWN: Duration = Duration::from_secs(2);
 
 /// Watches for ever.
 pub(crate) async fn run(config: WatchConfig) {
@@ -80,8 +83,11 @@ impl Watcher {
         loop {
             let Some(leader) = self.leader_to_watch() else {
                 self.stand_down().await;
-                if self.cluster.changed().await.is_err() {
-                    return;
+                match timeout(STANDING_DOWN, self.cluster.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    // An etcd that is frozen ends no stream, and another may lead by now.
+                    Err(_) => self.refresh().await,
                 }
                 continue;
             };
@@ -140,6 +146,12 @@ impl Watcher {
             );
         }
         self.suspicion.consider(observation, began, Instant::now())
+    }
+
+    async fn refresh(&self) {
+        if let Ok(cluster) = cluster::read(&self.etcd, &self.keys).await {
+            self.picture.update(cluster);
+        }
     }
 
     /// The picture may be old where etcd froze: a suspicion starts with a fresh one, if there is one to be had.

@@ -48,3 +48,24 @@ async fn replicas_that_were_stopped_first_wait_for_the_one_that_went_on() -> Res
         .await?;
     scene.end_after_darkness().await.map(drop)
 }
+
+/// Whatever it has by then: nothing, files without the one that says what they are, or all of them and no server yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_killed_while_it_copies_its_data_copies_them_anew() -> Result<()> {
+    for has in ["copying", "pg/backup_label", "pg/global/pg_control"] {
+        let scene = Scene::begin().await?;
+        let [replica, _] = scene.tier.others(scene.primary().await?);
+        scene.tier.copy_anew(replica.name).await?;
+        // If the copy is done before that was seen, this is a kill like any other.
+        let script = format!("cd /var/lib/postgresql/data && until test -e copying -a -e {has}; do sleep 0.01; done");
+        let _ = scene
+            .tier
+            .as_postgres(replica, &["timeout", "20", "sh", "-c", &script])
+            .await;
+        scene.tier.kill(replica).await?;
+        scene.tier.start(replica).await?;
+        scene.tier.wait_until_whole().await?;
+        scene.end().await?;
+    }
+    Ok(())
+}
