@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::balance::hash;
 use crate::outlier::{Cause, Outlier};
+use crate::typical::Typical;
 
 /// Half of a latency's weight is forgotten in about two thirds of this.
 const LATENCY_MEMORY: Duration = Duration::from_secs(5);
-/// What a backend counts as that nobody has measured yet: little, so that somebody does; slow start and what is in
-/// flight keep it from being flooded.
+/// What a backend counts as that nobody has measured yet, if there is none to compare it with; and the least that one
+/// counts as whose measure has faded.
 const LATENCY_UNKNOWN_US: f64 = 100.0;
 /// A failure counts as an answer that took this long. Without it, a dead backend looks best: nothing in flight, and
 /// never slower than it was.
@@ -25,6 +26,8 @@ const SERVER_ERROR_US: f64 = 250_000.0;
 const FAILURE_LOAD: f64 = 50.0;
 const SERVER_ERROR_LOAD: f64 = 5.0;
 const LOAD_MEMORY: Duration = Duration::from_secs(2);
+/// For so long after a failure or an error nobody is preferred for being fast.
+const TROUBLE_MEMORY: Duration = Duration::from_secs(5);
 /// A backend that came up, or back after it was taken out, takes its full share only after this.
 const SLOW_START: Duration = Duration::from_secs(5);
 /// How much dearer it is at first.
@@ -83,6 +86,7 @@ pub(crate) struct Backend {
     in_flight: AtomicU32,
     latency_us: AtomicU64,
     latency_at_us: AtomicU64,
+    typical: Typical,
     health: AtomicU8,
     is_reached: AtomicBool,
     up_since_us: AtomicU64,
@@ -123,6 +127,7 @@ impl Backend {
             in_flight: AtomicU32::new(0),
             latency_us: AtomicU64::new(0f64.to_bits()),
             latency_at_us: AtomicU64::new(0),
+            typical: Typical::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             is_reached: AtomicBool::new(false),
             up_since_us: AtomicU64::new(0),
@@ -132,6 +137,13 @@ impl Backend {
             instance: OnceLock::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// The same, later.
+    #[cfg(test)]
+    pub(crate) fn older_by(mut self, age: Duration) -> Self {
+        self.epoch = self.epoch.checked_sub(age).expect("a machine that is up for longer");
+        self
     }
 
     /// Never 0, which stands for never.
@@ -156,6 +168,7 @@ impl Backend {
         if health == Health::Up && before != Health::Up {
             self.up_since_us.store(self.now_us(), Relaxed);
             self.latency_us.store(0f64.to_bits(), Relaxed);
+            self.typical.forget();
             if before == Health::Down {
                 // It is another process now, or a restarted one.
                 self.outlier.forgive();
@@ -225,7 +238,23 @@ impl Backend {
         self.known_latency_us().unwrap_or(LATENCY_UNKNOWN_US)
     }
 
-    /// The same; none while nobody has measured it since it came up or back.
+    /// The median of its recent latencies, fading as well while nobody asks. None while it starts slowly, while there
+    /// were too few since, and while it fails: then its cost is what counts.
+    pub(crate) fn typical_latency_us(&self) -> Option<f64> {
+        let now_us = self.now_us();
+        let troubled_at_us = self.failed_at_us.load(Relaxed).max(self.erred_at_us.load(Relaxed));
+        let is_troubled =
+            troubled_at_us != 0 && now_us.saturating_sub(troubled_at_us) < TROUBLE_MEMORY.as_micros() as u64;
+        if is_troubled || self.newness() > 1.0 {
+            return None;
+        }
+        self.typical.known_us(fading(
+            now_us.saturating_sub(self.latency_at_us.load(Relaxed)),
+            LATENCY_MEMORY,
+        ))
+    }
+
+    /// [`Self::latency_us`]; none while nobody has measured it since it came up or back.
     pub(crate) fn known_latency_us(&self) -> Option<f64> {
         let measured = f64::from_bits(self.latency_us.load(Relaxed));
         if measured == 0.0 {
@@ -273,11 +302,12 @@ impl Backend {
     fn measured(&self, sample_us: f64) {
         let now_us = self.now_us();
         let before = self.known_latency_us().unwrap_or(sample_us);
+        let weight = fading(now_us.saturating_sub(self.latency_at_us.load(Relaxed)), LATENCY_MEMORY);
+        self.typical.measured(sample_us, weight);
         let smoothed = if sample_us > before {
             // Peaks count at once, but one of them alone doesn't condemn.
             sample_us.min(before * 4.0)
         } else {
-            let weight = fading(now_us.saturating_sub(self.latency_at_us.load(Relaxed)), LATENCY_MEMORY);
             before * weight + sample_us * (1.0 - weight)
         };
         self.latency_us.store(smoothed.max(1.0).to_bits(), Relaxed);
@@ -300,9 +330,9 @@ impl Backend {
         self.outlier.failed(now_us)
     }
 
-    /// What another request would cost here: those already there, times what each takes.
-    pub(crate) fn cost(&self) -> f64 {
-        f64::from(self.in_flight() + 1) * self.latency_us() * self.newness()
+    /// What another request would cost here, if each takes so long: those already there, times that.
+    pub(crate) fn cost_at(&self, latency_us: Option<f64>) -> f64 {
+        f64::from(self.in_flight() + 1) * latency_us.unwrap_or(LATENCY_UNKNOWN_US) * self.newness()
     }
 
     /// How much it has to do, whatever each request takes. Failures count as well: who fails has nothing to do.
@@ -356,6 +386,10 @@ mod tests {
         Backend::new(0, ([127, 0, 0, 1], 80).into())
     }
 
+    fn cost(backend: &Backend) -> f64 {
+        backend.cost_at(backend.known_latency_us())
+    }
+
     #[test]
     fn a_failure_makes_a_backend_dearer_than_a_busy_one() {
         let failing = backend();
@@ -364,7 +398,7 @@ mod tests {
         let busy = backend();
         busy.succeeded(Duration::from_millis(20));
         (0..50).for_each(|_| assert!(busy.try_begin(u32::MAX)));
-        assert!(failing.cost() > busy.cost());
+        assert!(cost(&failing) > cost(&busy));
     }
 
     #[test]
@@ -394,7 +428,7 @@ mod tests {
             erring.erred(Duration::from_micros(100));
             working.succeeded(Duration::from_millis(20));
         }
-        assert!(erring.cost() > working.cost());
+        assert!(cost(&erring) > cost(&working));
     }
 
     #[test]
@@ -415,6 +449,25 @@ mod tests {
         (0..20).for_each(|_| backend.succeeded(Duration::from_millis(1)));
         backend.succeeded(Duration::from_secs(3));
         assert!(backend.latency_us() < 10_000.0);
+    }
+
+    #[test]
+    fn nobody_is_preferred_for_being_fast_while_it_is_new_or_fails() {
+        let backend = backend();
+        backend.set_health(Health::Up);
+        let settled = backend.older_by(SLOW_START * 2);
+        (0..50).for_each(|_| settled.succeeded(Duration::from_millis(2)));
+        assert!(
+            settled
+                .typical_latency_us()
+                .is_some_and(|us| (1_800.0..2_200.0).contains(&us))
+        );
+        settled.failed(FailureKind::Reset);
+        assert_eq!(settled.typical_latency_us(), None);
+        settled.set_health(Health::Down);
+        settled.set_health(Health::Up);
+        (0..50).for_each(|_| settled.succeeded(Duration::from_millis(2)));
+        assert_eq!(settled.typical_latency_us(), None, "it has just come back");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! By what a route's requests are spread over the backends of its service.
 
 use std::hash::{DefaultHasher, Hasher as _};
+use std::net::IpAddr;
 
 use http::header::COOKIE;
 use http::{HeaderName, Request};
@@ -52,15 +53,19 @@ impl TryFrom<String> for HeaderText {
 
 impl Algorithm {
     /// The key by which this request, as it goes to the backend, sticks to one. None where any of them will do.
-    pub(crate) fn key_of<B>(&self, request: &Request<B>) -> Option<u64> {
+    /// `customer` is who asks, where that could be told.
+    pub(crate) fn key_of<B>(&self, request: &Request<B>, customer: Option<IpAddr>) -> Option<u64> {
         let Self::ConsistentHash(key) = self else {
             return None;
         };
+        if let (HashKey::Client, Some(customer)) = (key, customer) {
+            return Some(hash(customer.to_string().as_bytes()));
+        }
         let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).map(http::HeaderValue::as_bytes);
         let value = match key {
             HashKey::Path => request.uri().path().as_bytes(),
-            // The first address is that of the client, as far as it could be believed.
+            // Edges and services are believed about who comes first.
             HashKey::Client => text(&FORWARDED_FOR)?.split(|&byte| byte == b',').next()?.trim_ascii(),
             HashKey::Header(name) => text(&name.0)?,
             HashKey::Cookie(name) => headers
@@ -109,7 +114,7 @@ mod tests {
         }
         parsed(text)
             .expect("an algorithm")
-            .key_of(&request.body(()).expect("a request"))
+            .key_of(&request.body(()).expect("a request"), None)
     }
 
     #[test]

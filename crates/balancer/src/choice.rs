@@ -100,15 +100,19 @@ fn cheaper_of_two<'a, I: Iterator<Item = &'a Arc<Backend>>>(
     let second = open().nth((first_index + offset) % candidates).unwrap_or(first);
     let first_is_fine = match clearly_faster(first, second) {
         Some(faster) if faster.in_flight() < LOAD_MIN => Arc::ptr_eq(faster, first),
-        _ => first.cost() <= second.cost() * NOISE,
+        _ => {
+            // One that nobody has measured is taken to be as the other, or it would look best until its first answer.
+            let (first_us, second_us) = (first.known_latency_us(), second.known_latency_us());
+            first.cost_at(first_us.or(second_us)) <= second.cost_at(second_us.or(first_us)) * NOISE
+        }
     };
     Some(if first_is_fine { first } else { second })
 }
 
-/// The one of two that answers faster, if that is more than noise and both have been measured. As long as it has next
-/// to nothing to do, a request that went to the slower one would only take longer; how dear each is counts under load.
+/// The one of two that usually answers faster, if that is more than noise and both have been measured. As long as it has
+/// next to nothing to do, a request that went to the slower one would only take longer; how dear each is counts under load.
 fn clearly_faster<'a>(first: &'a Arc<Backend>, second: &'a Arc<Backend>) -> Option<&'a Arc<Backend>> {
-    let (first_us, second_us) = (first.known_latency_us()?, second.known_latency_us()?);
+    let (first_us, second_us) = (first.typical_latency_us()?, second.typical_latency_us()?);
     if first_us * NOISE < second_us {
         Some(first)
     } else if second_us * NOISE < first_us {
@@ -179,6 +183,16 @@ mod tests {
         let backend = Backend::new(number.into(), ([10, 0, 0, number as u8], 8000).into());
         backend.set_health(Health::Up);
         backend.succeeded(Duration::from_millis(2));
+        Arc::new(backend)
+    }
+
+    /// One that has been up for long, on a machine that was late once.
+    fn answering_in(number: u16, latency_ms: u64) -> Arc<Backend> {
+        let backend = Backend::new(number.into(), ([10, 0, 0, number as u8], 8000).into());
+        backend.set_health(Health::Up);
+        let backend = backend.older_by(Duration::from_secs(60));
+        (0..50).for_each(|_| backend.succeeded(Duration::from_millis(latency_ms)));
+        backend.succeeded(Duration::from_millis(50));
         Arc::new(backend)
     }
 
@@ -275,15 +289,32 @@ mod tests {
 
     #[test]
     fn a_slower_one_gets_something_only_when_the_faster_ones_have_enough_to_do() {
-        let backends = backends(1..=3);
+        let backends = [answering_in(1, 5), answering_in(2, 5), answering_in(3, 10)];
         let slow = Arc::clone(&backends[2]);
-        slow.succeeded(Duration::from_millis(5));
         let by_cost = wanted(&Algorithm::P2c, None);
         let slow_gets = || (0..200).filter(|_| chosen(&backends, &by_cost) == slow.address).count();
         backends[..2].iter().for_each(|fast| busy(fast, LOAD_MIN - 1));
         assert_eq!(slow_gets(), 0);
         backends[..2].iter().for_each(|fast| busy(fast, 1));
         assert!(slow_gets() > 0);
+    }
+
+    #[test]
+    fn one_that_has_just_come_up_gets_little_although_nobody_has_measured_it() {
+        let settled = |number| answering_in(number, 50);
+        let fresh = Arc::new(Backend::new(9, ([10, 0, 0, 9], 8000).into()));
+        fresh.set_health(Health::Up);
+        let backends = [settled(1), settled(2), Arc::clone(&fresh)];
+        let by_cost = wanted(&Algorithm::P2c, None);
+        let fresh_gets = || {
+            (0..200)
+                .filter(|_| chosen(&backends, &by_cost) == fresh.address)
+                .count()
+        };
+        backends[..2].iter().for_each(|settled| busy(settled, 3));
+        assert_eq!(fresh_gets(), 0);
+        backends[..2].iter().for_each(|settled| busy(settled, 20));
+        assert!(fresh_gets() > 0);
     }
 
     #[test]

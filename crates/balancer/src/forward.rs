@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::upstream::{Lease, is_own_fault};
 use crate::worker::Worker;
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
-const TRIES_MAX: usize = 3;
+pub(crate) const TRIES_MAX: usize = 3;
 /// After this a safe request is given up on one backend, if another is there to ask.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// The same for what its service does once by its key. A checkout answers after 7 s at the latest, with 202 if need be:
@@ -49,6 +50,8 @@ pub(crate) struct Order<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service: &'a Arc<Service>,
     pub(crate) balance: &'a Algorithm,
+    /// Who asks; none for edges and services.
+    pub(crate) customer: Option<IpAddr>,
     pub(crate) hedge_after: Option<Duration>,
     pub(crate) deadline: Instant,
     /// Whether the request does no harm when it arrives twice.
@@ -123,7 +126,7 @@ impl Order<'_> {
         if Instant::now() >= self.deadline {
             return Err(Refusal::AnswerTooLate);
         }
-        let key = self.balance.key_of(&request);
+        let key = self.balance.key_of(&request, self.customer);
         let mut tried: Vec<u64> = Vec::new();
         let mut once_more_at: Option<Place> = None;
         let mut next = Some(request);

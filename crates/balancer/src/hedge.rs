@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::backend::Backend;
 use crate::body::RequestBody;
-use crate::forward::{Answer, Attempt, Failed, Order, duplicate};
+use crate::forward::{Answer, Attempt, Failed, Order, TRIES_MAX, duplicate};
 use crate::headers::Failover;
 
 /// What became of a try that may have become two.
@@ -91,6 +91,9 @@ impl Order<'_> {
     }
 
     fn second_attempt(&self, copy: &Request<RequestBody>, tried: &[u64], key: Option<u64>) -> Option<Attempt> {
+        if tried.len() >= TRIES_MAX {
+            return None;
+        }
         let place = self.service.take_place(&self.wanted(tried, key)).ok()?;
         let request = duplicate(copy)?;
         self.pay().then_some(Attempt {

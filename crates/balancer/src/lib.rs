@@ -40,6 +40,7 @@ pub mod routes;
 mod service;
 mod stats;
 mod text;
+mod typical;
 mod upgrade;
 mod upstream;
 mod worker;

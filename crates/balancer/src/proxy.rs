@@ -238,6 +238,7 @@ async fn pass_on(
         worker,
         service,
         balance: &route.balance,
+        customer,
         hedge_after: route.hedge_after,
         deadline,
         is_repeatable,

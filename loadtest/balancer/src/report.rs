@@ -136,6 +136,8 @@ impl Report {
             all.push(at_most(what, row.worst_deviation_percent, 3.0, "at most 3"));
         }
         for row in self.one_slow.iter().filter(|row| row.proxy == "balancer") {
+            let what = "percent for one upstream that is slow".to_owned();
+            all.push(at_most(what, row.slow_share_percent, 33.0, "less than a third"));
             let what = "one upstream slow: p99 of all over the fast ones'".to_owned();
             all.push(at_most(what, row.all_p99_us / row.fast_p99_us, 1.5, "at most 1.5"));
         }

@@ -13,6 +13,9 @@ use crate::rate_limit::Rate;
 /// included.
 const SESSION_PER_S_DEFAULT: f64 = 100.0;
 const SESSION_BURST_DEFAULT: u32 = 200;
+/// A ceiling far above what people need: many may share an address, and behind Docker's bridge everybody does.
+const ADDRESS_PER_S_DEFAULT: f64 = 10_000.0;
+const ADDRESS_BURST_DEFAULT: u32 = 20_000;
 const PER_S_MAX: f64 = 1e6;
 const RETRY_AFTER_S_DEFAULT: u32 = 60;
 const MAINTENANCE_MESSAGE: &str = "We are rehanging the gallery, and will be back soon.";
@@ -27,7 +30,7 @@ const CRAWLERS_DEFAULT: [&str; 5] = ["bot", "crawl", "spider", "slurp", "faceboo
 pub struct Settings {
     /// How often one session may ask one route that says nothing else.
     pub(crate) session_rate: Option<Rate>,
-    /// How often one address may ask anything.
+    /// How often one address may ask anything, all routes together.
     pub(crate) address_rate: Option<Rate>,
     /// Whether the shop is closed.
     pub maintenance: Option<Maintenance>,
@@ -109,7 +112,7 @@ impl Settings {
                 Some(per_s) => rate_of(&per_s, rate_limits.session_burst.as_ref())?,
             },
             address_rate: match rate_limits.address_per_s {
-                None => None,
+                None => Rate::new(ADDRESS_PER_S_DEFAULT, ADDRESS_BURST_DEFAULT),
                 Some(per_s) => rate_of(&per_s, rate_limits.address_burst.as_ref())?,
             },
             maintenance,

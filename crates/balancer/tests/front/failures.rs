@@ -320,7 +320,7 @@ async fn a_backend_that_hangs_is_left_for_another_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_much_is_shed_at_once_and_checkout_last() {
+async fn what_is_too_much_is_shed_at_once() {
     let backend = Backend::start("inventory-1").await;
     let other = Backend::start("user-1").await;
     let small = balancer::Limits {
@@ -329,9 +329,9 @@ async fn what_is_too_much_is_shed_at_once_and_checkout_last() {
     };
     let front = Front::start(&routes(&[&backend], &[&other]), small, 2).await;
     let public = front.public;
-    // Six fill the service's share; the user service still has room for one, and checkout for one more.
+    // Six fill the service's share; the other still has room.
     let holders: Vec<_> = (0..6)
-        .map(|_| tokio::spawn(async move { get(public, "/slow/1500").await }))
+        .map(|_| tokio::spawn(async move { get(public, "/slow/3000").await }))
         .collect();
     eventually("six at work", || async { backend.count() == 6 }).await;
     let shed = get(public, "/products/7").await;
@@ -344,7 +344,78 @@ async fn what_is_too_much_is_shed_at_once_and_checkout_last() {
     for holder in holders {
         assert_eq!(status(&holder.await.expect("ran")), 200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_place_of_all_is_for_a_checkout() {
+    let (inventory, user) = (Backend::start("inventory-1").await, Backend::start("user-1").await);
+    let small = balancer::Limits {
+        in_flight_max: 8,
+        ..limits()
+    };
+    let front = Front::start(&routes(&[&inventory], &[&user]), small, 2).await;
+    let public = front.public;
+    // Neither service has its share, and seven eighths are taken.
+    let paths = ["/slow/3000", "/cart/slow/3000"].into_iter().cycle().take(7);
+    let holders: Vec<_> = paths
+        .map(|path| tokio::spawn(async move { get(public, path).await }))
+        .collect();
+    eventually("seven at work", || async { inventory.count() + user.count() == 7 }).await;
+    for path in ["/products/7", "/cart"] {
+        assert_eq!(status(&get(public, path).await), 503, "{path}");
+    }
     assert_eq!(status(&get(public, "/checkout").await), 200);
+    for holder in holders {
+        assert_eq!(status(&holder.await.expect("ran")), 200);
+    }
+    assert_eq!(status(&get(public, "/cart").await), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stays_slow_is_asked_for_less_at_a_time() {
+    let backend = Backend::start("inventory-1").await;
+    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
+    let limit = || metric(front.admin, "balancer_concurrency_limit{service=\"inventory\"}");
+    let before = limit().await;
+    let public = front.public;
+    let is_over = Arc::new(AtomicBool::new(false));
+    // What is usual has to be known first.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_eq!(status(&get(public, "/products/7").await), 200);
+    }
+    let readers: Vec<_> = (0..50)
+        .map(|_| {
+            let is_over = is_over.clone();
+            tokio::spawn(async move {
+                while !is_over.load(Relaxed) {
+                    get(public, "/slow/800").await;
+                }
+            })
+        })
+        .collect();
+    eventually("a lower limit", || async { limit().await < before }).await;
+    is_over.store(true, Relaxed);
+    futures::future::join_all(readers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_everything_fails_the_budget_bounds_how_often_it_is_tried() {
+    let (first, second) = (
+        Backend::start_broken("inventory-1").await,
+        Backend::start_broken("inventory-2").await,
+    );
+    let front = Front::start(&routes(&[&first, &second], &[]), limits(), 2).await;
+    const REQUESTS: u64 = 800;
+    for _ in 0..REQUESTS {
+        let answer = get(front.public, "/products/7").await;
+        assert!(status(&answer) >= 500, "{answer}");
+    }
+    // A hundred that it begins with, and a fifth.
+    let retries_max = 100 + REQUESTS / 5;
+    let tries = first.count() + second.count();
+    assert!(tries > REQUESTS && tries <= REQUESTS + retries_max, "{tries}");
+    assert!(metric(front.admin, "balancer_retries_denied_total").await > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

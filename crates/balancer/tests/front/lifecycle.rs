@@ -129,6 +129,10 @@ struct Process {
 
 impl Process {
     async fn start(name: &str, socket: &Path, routes_file: &Path) -> Self {
+        Self::start_logging(name, socket, routes_file, "warn", Stdio::null()).await
+    }
+
+    async fn start_logging(name: &str, socket: &Path, routes_file: &Path, what: &str, to: Stdio) -> Self {
         let any_port = || {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
             listener.local_addr().expect("an address")
@@ -141,8 +145,8 @@ impl Process {
             .env("LISTEN_ORIGIN", any_port().to_string())
             .env("LISTEN_PRIVATE", any_port().to_string())
             .env("LISTEN_ADMIN", admin.to_string())
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::null())
+            .env("RUST_LOG", what)
+            .stdout(to)
             .spawn()
             .expect("started");
         let process = Self { child, admin };
@@ -182,15 +186,58 @@ async fn two_processes_share_one_socket_and_one_may_die() {
     }
     assert!(served.iter().all(|count| *count >= 10), "both get work: {served:?}");
 
+    let all_by_second = async |what: &str| {
+        for _ in 0..40 {
+            let answer = get(address, "/products/7").await;
+            assert!(answer.contains("x-served-by: balancer-2"), "{what}: {answer}");
+        }
+    };
+    let pid = rustix::process::Pid::from_child(&first.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("frozen");
+    all_by_second("who is frozen accepts nothing").await;
     first.kill();
-    for _ in 0..40 {
-        let answer = get(address, "/products/7").await;
-        assert!(
-            answer.contains("x-served-by: balancer-2"),
-            "no new connection is lost: {answer}"
-        );
-    }
+    all_by_second("no new connection is lost").await;
     assert_eq!(status(&get(second.admin, "/readyz").await), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_is_a_line_in_the_log_that_says_who_served_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, log) = (folder.path().join("gateway.sock"), folder.path().join("log"));
+    let routes_file = folder.path().join("routes.toml");
+    let backend = Backend::start("inventory-1").await;
+    std::fs::write(&routes_file, routes(&[&backend], &[])).expect("written");
+    let (address, _gateway) = start_gateway(&path, 0).await;
+    let to = std::fs::File::create(&log).expect("created").into();
+    let _process = Process::start_logging("balancer-1", &path, &routes_file, "info", to).await;
+
+    let answer = get(address, "/products/7").await;
+    let request_id = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("x-request-id: "))
+        .expect("an id")
+        .trim();
+    let line_of_it = || {
+        let text = std::fs::read_to_string(&log).expect("readable");
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.into_iter().find(|line| line["request_id"] == request_id)
+    };
+    eventually("the line", || async { line_of_it().is_some() }).await;
+    let line = line_of_it().expect("just seen");
+    for (name, value) in [
+        ("service", "balancer"),
+        ("instance", "balancer-1"),
+        ("target", "access"),
+        ("method", "GET"),
+        ("path", "/products/7"),
+        ("upstream", "inventory-1"),
+        ("side", "public"),
+    ] {
+        assert_eq!(line[name], value, "{line}");
+    }
+    assert_eq!((&line["status"], &line["tries"]), (&200.into(), &1.into()), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,11 +122,21 @@ fn load(running: &Running, asked: Asked, seconds: u32) -> Result<Round> {
     })
 }
 
+/// A customer of the shop: the balancer counts what a session asks for.
+const SESSION: &str = "Cookie: zillion_session=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// How many requests were answered in so many seconds. `wrk` makes the load, so that nobody has to trust a generator of
 /// ours.
 pub(super) fn wrk(url: &str, seconds: u32) -> Result<f64> {
     let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), url])
+        .args([
+            "-t1",
+            &format!("-c{CONNECTIONS}"),
+            &format!("-d{seconds}s"),
+            "-H",
+            SESSION,
+            url,
+        ])
         .output()
         .context("wrk")?;
     let report = String::from_utf8_lossy(&output.stdout);
