@@ -7,7 +7,7 @@
 //!
 //! The disks of the host are never filled: a disk has to be one of its own, and small.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -136,7 +136,8 @@ impl Fill {
         let container = format!("container={}", self.container);
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let from = format!("{:.3}", seconds(since));
-        while since.elapsed().unwrap_or_default() < EVENT_DEADLINE {
+        let asked = Instant::now();
+        while asked.elapsed() < EVENT_DEADLINE {
             let until = format!("{:.3}", seconds(SystemTime::now()));
             let words = ["events", "--since", &from, "--until", &until, "--filter", &container];
             let events = [&words[..], &["--filter", "event=oom", "--format", "{{.Action}}"]].concat();

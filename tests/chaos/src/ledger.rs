@@ -18,8 +18,10 @@ pub const SESSIONS_KEPT: usize = 100;
 pub struct Ledger {
     /// Accounts that were acknowledged.
     pub accounts: Vec<String>,
-    /// Every key that an order was asked for with.
+    /// Every key that an order was asked for with, and that was answered or given up.
     pub orders: Vec<Order>,
+    /// Those that customers are still asking with.
+    pub under_way: BTreeMap<String, Order>,
     /// What customers have put into their carts.
     pub carts: BTreeMap<String, (Customer, CartMemory)>,
     /// The last who logged in.
@@ -63,7 +65,12 @@ impl Ledger {
         });
     }
 
-    /// Things that were acknowledged: orders, accounts, cart lines, photos, sessions.
+    /// Those who have logged in last, the newest first.
+    pub fn newest_sessions(&self, count: usize) -> Vec<Customer> {
+        self.sessions.iter().rev().take(count).cloned().collect()
+    }
+
+    /// Things that were acknowledged: orders, accounts, cart lines, photos.
     pub fn acknowledged(&self) -> Acknowledged {
         let confirmed = self.orders.iter().filter(|o| matches!(o.answer, Answer::Confirmed(_)));
         Acknowledged {

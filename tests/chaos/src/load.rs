@@ -33,6 +33,8 @@ const CHECKOUT_DEADLINE: Duration = Duration::from_secs(60);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// An order's lines leave the cart a moment after it is confirmed.
 const CART_DEADLINE: Duration = Duration::from_secs(30);
+/// Who buys may register and fill a cart before, and their last question at the checkout may take its time as well.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 /// Customers and guests who wait for their next turn; more than these go home.
 const IDLE_MAX: usize = 300;
 /// What customers upload: one of the prints, small.
@@ -143,7 +145,7 @@ impl Idle {
 
 /// The part of all requests that is of a kind. In a real shop it is nearly all browsing; here what can be lost has to
 /// happen often enough for its pauses to be seen.
-fn share(kind: Kind) -> f64 {
+pub fn share(kind: Kind) -> f64 {
     match kind {
         Kind::Browse => 0.40,
         Kind::Picture => 0.10,
@@ -195,12 +197,13 @@ impl Load {
         Ok(load)
     }
 
-    /// Nobody comes any more; those who are there may finish.
-    pub async fn stop(self) {
+    /// Nobody comes any more; those who are there may finish. Whether all of them have.
+    pub async fn stop(self) -> bool {
         self.stop.cancel();
         self.tasks.close();
         // Every task has deadlines of its own, so that this one is for what nobody has thought of.
-        let _ = timeout(CHECKOUT_DEADLINE + CART_DEADLINE, self.tasks.wait()).await;
+        let deadline = CHECKOUT_DEADLINE + CART_DEADLINE + REQUEST_DEADLINE * 4;
+        timeout(deadline, self.tasks.wait()).await.is_ok()
     }
 }
 
@@ -268,7 +271,11 @@ impl Shared {
                 None
             }
             Ok((status, body)) => {
-                ticket.end(End::Succeeded);
+                // Nobody here asks for what they may not have: such an answer serves them as little.
+                ticket.end(match status.is_client_error() {
+                    true => End::Failed(Failure::Status(status.as_u16())),
+                    false => End::Succeeded,
+                });
                 Some((status, body.to_vec(), sent))
             }
             Err(error) => {
@@ -435,6 +442,15 @@ impl Shared {
             return;
         }
         let key = Uuid::new_v4().to_string();
+        let order = |answer: Answer, was_in_doubt: bool| Order {
+            customer: customer.clone(),
+            key: key.clone(),
+            answer,
+            was_in_doubt,
+        };
+        // Written down before it is sent: whatever ends this customer, somebody asks what became of it.
+        let under_way = order(Answer::Lost("under way".to_owned()), true);
+        self.ledger().under_way.insert(key.clone(), under_way);
         let (answer, was_in_doubt) = self.check_out(&customer, &key).await;
         match &answer {
             Answer::Unexpected(status, body) => {
@@ -444,12 +460,11 @@ impl Shared {
             Answer::Declined => self.ledger().offends(format!("a good card was declined, key {key}")),
             _ => {}
         }
-        self.ledger().orders.push(Order {
-            customer: customer.clone(),
-            key,
-            answer: answer.clone(),
-            was_in_doubt,
-        });
+        {
+            let mut ledger = self.ledger();
+            ledger.under_way.remove(&key);
+            ledger.orders.push(order(answer.clone(), was_in_doubt));
+        }
         let is_ready = match answer {
             Answer::Confirmed(_) => self.wait_for_empty_cart(&customer).await,
             Answer::SoldOut | Answer::Cancelled(_) => self.take_out(&customer, product).await,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use futures::{StreamExt, stream};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     customer::{Answer, CARD_PAYS, Customer, PASSWORD},
@@ -24,6 +24,8 @@ const AT_ONCE: usize = 4;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// From acceptance to a processed photo, with a queue to work off.
 const PHOTO_DEADLINE: Duration = Duration::from_secs(180);
+/// For all that was acknowledged: a shop that has to be asked for longer is broken.
+const EVERYTHING_DEADLINE: Duration = Duration::from_secs(900);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// What of the ledger was looked up, and what contradicts it.
@@ -62,17 +64,36 @@ pub async fn confirmed_orders(ledger: &Mutex<Ledger>, from: usize) -> Found {
     Found::of(all(questions).await)
 }
 
+/// Asks whether these are still logged in. For a look between two faults.
+pub async fn sessions(customers: Vec<Customer>) -> Found {
+    Found::of(all(customers.into_iter().map(still_logged_in)).await)
+}
+
 /// Looks everything up, when nobody changes anything any more.
 pub async fn everything(ledger: Ledger, shop: &str) -> Found {
+    match timeout(EVERYTHING_DEADLINE, all_of(ledger, shop)).await {
+        Ok(found) => found,
+        Err(_) => Found {
+            lost: vec![format!(
+                "looking everything up took longer than {EVERYTHING_DEADLINE:?}"
+            )],
+            ..Found::default()
+        },
+    }
+}
+
+async fn all_of(ledger: Ledger, shop: &str) -> Found {
     let Ledger {
         accounts,
-        orders,
+        mut orders,
+        under_way,
         carts,
         sessions,
         photos,
         ..
     } = ledger;
     let mut found = Found::default();
+    orders.extend(under_way.into_values());
 
     // Keys whose answers were in doubt are asked for again, so that from here on every key has a final answer.
     let (doubtful, mut settled): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(|order| match order.answer {

@@ -101,6 +101,8 @@ pub struct Event {
 pub struct Window {
     pub requests: BTreeMap<Kind, usize>,
     pub failed: BTreeMap<Kind, BTreeMap<Failure, usize>>,
+    /// Customers who did not come, because too many were waiting.
+    pub not_sent: BTreeMap<Kind, usize>,
     /// The longest time without a success.
     pub longest_pause: BTreeMap<Kind, Duration>,
 }
@@ -116,6 +118,10 @@ impl Window {
 
     pub fn requests_total(&self) -> usize {
         self.requests.values().sum()
+    }
+
+    pub fn not_sent_total(&self) -> usize {
+        self.not_sent.values().sum()
     }
 
     pub fn pause_of(&self, kind: Kind) -> Duration {
@@ -142,7 +148,7 @@ struct Inner {
     events: Vec<Event>,
     in_flight: HashMap<u64, Instant>,
     next: u64,
-    not_sent: BTreeMap<Kind, usize>,
+    not_sent: Vec<(Kind, Instant)>,
 }
 
 /// A request that is under way.
@@ -197,12 +203,7 @@ impl Pulse {
 
     /// A customer who should have come now did not, because too many are waiting.
     pub fn note_not_sent(&self, kind: Kind) {
-        *self.inner().not_sent.entry(kind).or_default() += 1;
-    }
-
-    /// How many customers could not come, by what they wanted.
-    pub fn not_sent(&self) -> BTreeMap<Kind, usize> {
-        self.inner().not_sent.clone()
+        self.inner().not_sent.push((kind, Instant::now()));
     }
 
     /// The kinds of which nothing that was sent after `since` has succeeded.
@@ -242,7 +243,24 @@ impl Pulse {
 
     /// What ended between two moments.
     pub fn window(&self, since: Instant, until: Instant) -> Window {
-        window(&self.inner().events, since, until)
+        let inner = self.inner();
+        let mut window = window(&inner.events, since, until);
+        for (kind, _) in inner.not_sent.iter().filter(|(_, at)| *at >= since && *at <= until) {
+            *window.not_sent.entry(*kind).or_default() += 1;
+        }
+        window
+    }
+
+    /// How many requests failed, by kind, of those that were sent after `since` and ended before `until`.
+    pub fn failed_of_those_sent(&self, since: Instant, until: Instant) -> BTreeMap<Kind, usize> {
+        let inner = self.inner();
+        let mut failed = BTreeMap::new();
+        for event in inner.events.iter().filter(|e| e.sent >= since && e.ended <= until) {
+            if matches!(event.end, End::Failed(_)) {
+                *failed.entry(event.kind).or_default() += 1;
+            }
+        }
+        failed
     }
 
     /// All of the run, second by second.
@@ -359,6 +377,23 @@ mod tests {
         assert_eq!(pulse.without_success(&[Kind::Browse], fault), [Kind::Browse]);
         pulse.begin(Kind::Browse).end(End::Succeeded);
         assert!(pulse.without_success(&[Kind::Browse], fault).is_empty());
+    }
+
+    #[test]
+    fn what_was_in_flight_when_somebody_was_hurt_is_told_from_what_came_later() {
+        let pulse = Pulse::new();
+        let in_flight = pulse.begin(Kind::Cart);
+        let hurt = Instant::now();
+        in_flight.end(End::Failed(Failure::ConnectionLost));
+        pulse.begin(Kind::Picture).end(End::Failed(Failure::Status(502)));
+        pulse.note_not_sent(Kind::LogIn);
+        let until = Instant::now();
+        assert_eq!(
+            pulse.failed_of_those_sent(hurt, until),
+            BTreeMap::from([(Kind::Picture, 1)])
+        );
+        let window = pulse.window(hurt, until);
+        assert_eq!((window.failed_total(), window.not_sent_total()), (2, 1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The table at the end, and the same as JSON.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     fault::{Action, Fault, Role, Target},
     ledger::Acknowledged,
+    load::share,
     pulse::{Kind, Pulse, Window},
 };
 
@@ -17,6 +19,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Row {
     pub fault: Fault,
+    /// Requests of customers a second, of all kinds together.
+    pub rate: f64,
     /// Who was hurt, by name, the last time.
     pub victims: Vec<String>,
     /// What there is to say about how they were hurt.
@@ -32,6 +36,8 @@ pub struct Row {
     pub whole_after: Option<Duration>,
     pub ended: Instant,
     pub window: Window,
+    /// Failures of what was sent after the fault was done.
+    pub failed_later: BTreeMap<Kind, usize>,
     /// Acknowledged, and gone or another.
     pub lost: Vec<String>,
     /// Offending rows of the audit, by check; none if it could not be run.
@@ -46,6 +52,8 @@ const STOCK_CHECK: &str = "stock adds up";
 const UNNOTICED_MAX: Duration = Duration::from_secs(2);
 /// What a failover may cost.
 const FAILOVER_MAX: Duration = Duration::from_secs(5);
+/// Between two of a kind, this long is nothing to speak of. What is more comes from the rate of the load.
+const INTERVAL_MAX: Duration = Duration::from_millis(500);
 
 impl Row {
     pub fn oversold(&self) -> Option<u64> {
@@ -92,49 +100,85 @@ impl Row {
         let Some(promise) = promise(&self.fault) else {
             return Vec::new();
         };
+        let kept = || Kind::ALL.into_iter().filter(|kind| !promise.given_up.contains(kind));
+        let failed_of = |kind: Kind| match promise.may_fail {
+            MayFail::Nothing => self.window.failed_of(kind),
+            MayFail::InFlight => self.failed_later.get(&kind).copied().unwrap_or(0),
+            MayFail::Pictures if kind == Kind::Picture => 0,
+            MayFail::Pictures => self.window.failed_of(kind),
+        };
         let mut beyond = Vec::new();
-        for kind in Kind::MAIN {
-            let is_writing = kind != Kind::Browse;
-            let pause_max = if is_writing && promise.writes_wait {
+        for kind in kept() {
+            let is_reading = matches!(kind, Kind::Browse | Kind::Picture);
+            let pause_max = if !is_reading && promise.writes_wait {
                 FAILOVER_MAX
             } else {
                 UNNOTICED_MAX
             };
+            let interval = Duration::from_secs_f64(1.0 / (self.rate * share(kind)));
+            let pause_max = pause_max + interval.saturating_sub(INTERVAL_MAX);
             let pause = self.window.pause_of(kind);
             if pause > pause_max {
                 beyond.push(format!("{} paused {}", kind.name(), seconds(pause)));
             }
         }
-        let failed = self.window.failed_total();
-        if failed > 0 && !promise.in_flight_may_fail {
+        let failed: usize = kept().map(failed_of).sum();
+        if failed > 0 {
             beyond.push(format!("{failed} failed"));
         }
         beyond
     }
 }
 
+#[derive(Default)]
+enum MayFail {
+    #[default]
+    Nothing,
+    /// Requests in flight are lost with who serves them.
+    InFlight,
+    /// Who asks for one at the edge, and is told that there is none, gets it from the shop.
+    Pictures,
+}
+
+/// What customers may notice when something dies.
+#[derive(Default)]
 struct Promise {
     /// Changes wait for a successor.
     writes_wait: bool,
-    /// Requests in flight are lost with who serves them.
-    in_flight_may_fail: bool,
+    may_fail: MayFail,
+    /// What nobody is left to serve.
+    given_up: &'static [Kind],
 }
 
 fn promise(fault: &Fault) -> Option<Promise> {
-    let [Target::One(role)] = fault.targets.as_slice() else {
+    let [target] = fault.targets.as_slice() else {
         return None;
     };
     // At the limit of its memory a process is killed, too.
-    if !matches!(fault.action, Action::Kill | Action::Stop | Action::Memory)
-        || fault.times > 1
-        || *role == Role::Gateway
-    {
+    if !matches!(fault.action, Action::Kill | Action::Stop | Action::Memory) || fault.times > 1 {
         return None;
     }
-    Some(Promise {
-        writes_wait: matches!(role, Role::PostgresPrimary | Role::SessionsPrimary),
-        in_flight_may_fail: matches!(role, Role::Balancer | Role::Edge) && fault.action != Action::Stop,
-    })
+    match *target {
+        Target::One(Role::Gateway) => None,
+        Target::One(role) => Some(Promise {
+            writes_wait: matches!(role, Role::PostgresPrimary | Role::SessionsPrimary),
+            may_fail: match (role, fault.action) {
+                (Role::Balancer | Role::Edge, Action::Kill | Action::Memory) => MayFail::InFlight,
+                _ => MayFail::Nothing,
+            },
+            given_up: &[],
+        }),
+        Target::Every("photo-worker" | "rabbitmq") => Some(Promise::default()),
+        Target::Every("edge") => Some(Promise {
+            may_fail: MayFail::Pictures,
+            ..Promise::default()
+        }),
+        Target::Every("user") => Some(Promise {
+            given_up: &[Kind::LogIn, Kind::Register, Kind::Cart, Kind::Checkout, Kind::Upload],
+            ..Promise::default()
+        }),
+        Target::Every(_) => None,
+    }
 }
 
 /// The end of a run.
@@ -147,7 +191,8 @@ pub struct Summary {
     pub photos_failed: usize,
     /// What stopped the run before its end.
     pub cut_short: Option<String>,
-    pub seed: Option<u64>,
+    /// The seed that drew the faults, and for how many minutes.
+    pub drawn: Option<(u64, u64)>,
     pub rate: f64,
     pub before_faults: Window,
 }
@@ -195,6 +240,13 @@ pub fn line(row: &Row) -> String {
         pauses(&row.window),
         row.whole_after.map_or("NEVER".to_owned(), seconds),
     );
+    if row.window.not_sent_total() > 0 {
+        let _ = write!(
+            line,
+            "\n    {} more could not come: too many were waiting",
+            row.window.not_sent_total()
+        );
+    }
     let beyond = row.beyond_promise();
     if !beyond.is_empty() {
         let _ = write!(line, "\n    more than is promised: {}", beyond.join(", "));
@@ -233,11 +285,15 @@ pub fn table(rows: &[Row], summary: &Summary) -> String {
         }
         let _ = writeln!(
             text,
-            "| {} | {} | {} of {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} of {}{} | {} | {} | {} | {} | {} |",
             row.fault,
             cell(&row.hurt()),
             row.window.failed_total(),
             row.window.requests_total(),
+            match row.window.not_sent_total() {
+                0 => String::new(),
+                count => format!(", {count} not sent"),
+            },
             pauses(&row.window),
             row.served_after.map_or("it was undone".to_owned(), seconds),
             row.whole_after.map_or("never".to_owned(), seconds),
@@ -280,6 +336,23 @@ pub fn table(rows: &[Row], summary: &Summary) -> String {
         summary.before_faults.requests_total(),
         pauses(&summary.before_faults)
     );
+    let _ = match rows.iter().filter(|row| !row.beyond_promise().is_empty()).count() {
+        0 => writeln!(text, "No fault cost customers more than is promised of it."),
+        count => writeln!(
+            text,
+            "{count} of {} faults cost customers more than is promised of them:",
+            rows.len()
+        ),
+    };
+    for row in rows {
+        let beyond = row.beyond_promise();
+        if !beyond.is_empty() {
+            let _ = writeln!(text, "- {}: {}", row.fault, beyond.join(", "));
+        }
+    }
+    if let Some((seed, minutes)) = summary.drawn {
+        let _ = writeln!(text, "Drawn by SEED={seed} MINUTES={minutes}.");
+    }
     for lost in summary.lost.iter().take(20) {
         let _ = writeln!(text, "LOST: {lost}");
     }
@@ -300,6 +373,7 @@ pub fn as_json(rows: &[Row], summary: &Summary, pulse: &Pulse) -> Value {
             let of_kind = json!({
                 "requests": window.requests.get(&kind).copied().unwrap_or(0),
                 "failed": reasons.collect::<serde_json::Map<_, _>>(),
+                "not_sent": window.not_sent.get(&kind).copied().unwrap_or(0),
                 "longest_pause_ms": ms(window.longest_pause.get(&kind).copied()),
             });
             (kind.name().to_owned(), of_kind)
@@ -323,7 +397,8 @@ pub fn as_json(rows: &[Row], summary: &Summary, pulse: &Pulse) -> Value {
         (kind.name().to_owned(), json!(counts))
     });
     json!({
-        "rate_per_second": summary.rate, "seed": summary.seed, "cut_short": summary.cut_short,
+        "rate_per_second": summary.rate, "seed": summary.drawn.map(|(seed, _)| seed),
+        "minutes": summary.drawn.map(|(_, minutes)| minutes), "cut_short": summary.cut_short,
         "acknowledged": {
             "orders": summary.acknowledged.orders, "accounts": summary.acknowledged.accounts,
             "cart_changes": summary.acknowledged.cart_lines, "photos": summary.acknowledged.photos,
@@ -340,6 +415,7 @@ mod tests {
     use crate::{
         fault::parse_targets,
         pulse::{End, Failure},
+        settings::RATE_DEFAULT,
     };
 
     fn row(targets: &str, browse_pause_ms: u64, checkout_pause_ms: u64) -> Row {
@@ -349,6 +425,7 @@ mod tests {
         window.longest_pause = pauses.map(|(kind, ms)| (kind, Duration::from_millis(ms))).into();
         Row {
             fault: Fault::new(Action::Kill, &parse_targets(targets).unwrap()),
+            rate: RATE_DEFAULT,
             victims: vec!["somebody-1".to_owned()],
             remarks: Vec::new(),
             skipped: None,
@@ -358,6 +435,7 @@ mod tests {
             whole_after: Some(Duration::from_secs(9)),
             ended: now,
             window,
+            failed_later: BTreeMap::new(),
             lost: Vec::new(),
             audit: Some(vec![(STOCK_CHECK.to_owned(), 0)]),
             error: None,
@@ -371,7 +449,7 @@ mod tests {
             lost: Vec::new(),
             photos_failed: 0,
             cut_short: None,
-            seed: None,
+            drawn: None,
             rate: 20.0,
             before_faults: Window::default(),
         }
@@ -385,8 +463,23 @@ mod tests {
         assert_eq!(row("postgres-replica", 300, 4000).beyond_promise().len(), 1);
         assert!(
             row("every-user", 300, 9000).beyond_promise().is_empty(),
+            "nobody is left to sell"
+        );
+        assert_eq!(
+            row("every-user", 3000, 300).beyond_promise().len(),
+            1,
+            "the catalogue still browses"
+        );
+        assert!(
+            row("every-inventory", 9000, 9000).beyond_promise().is_empty(),
             "nothing is promised"
         );
+        assert_eq!(row("every-rabbitmq", 300, 3000).beyond_promise().len(), 1);
+        // At a twentieth of the rate a checkout comes every 7 s anyway.
+        let mut rare = row("postgres-replica", 300, 7000);
+        assert_eq!(rare.beyond_promise().len(), 1);
+        rare.rate = RATE_DEFAULT / 20.0;
+        assert!(rare.beyond_promise().is_empty());
     }
 
     #[test]
@@ -399,6 +492,8 @@ mod tests {
                 .or_default()
                 .insert(Failure::ConnectionLost, 2);
             assert_eq!(!row.beyond_promise().is_empty(), offends, "{target}");
+            row.failed_later.insert(Kind::Cart, 1);
+            assert!(!row.beyond_promise().is_empty(), "{target}: one was sent later");
         }
     }
 

@@ -43,8 +43,8 @@ const FOUND_WHOLE_DEADLINE: Duration = Duration::from_secs(90);
 const WARM_UP_DEADLINE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(8);
 const RESTOCK_DEADLINE: Duration = Duration::from_secs(120);
-/// In a short run no fault begins later than this.
-const SHORT_RUN: Duration = Duration::from_secs(120);
+/// Of those who had logged in before a fault, so many are asked after it whether they still are.
+const SESSIONS_ASKED: usize = 10;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ struct Run {
     pulse: Arc<Pulse>,
     ledger: Arc<Mutex<Ledger>>,
     board: Arc<Board>,
+    rate: f64,
 }
 
 /// Breaks the stack as the settings say. Whatever ends it, the stack is whole afterwards, or it is said that it is not.
@@ -84,6 +85,7 @@ pub async fn run(settings: &Settings, screen: Screen, interrupted: &Cancellation
         pulse: pulse.clone(),
         ledger: ledger.clone(),
         board: board.clone(),
+        rate: settings.rate,
     };
 
     let mut rows = Vec::new();
@@ -107,7 +109,9 @@ pub async fn run(settings: &Settings, screen: Screen, interrupted: &Cancellation
         }
     }
     board.doing("letting the last customers finish");
-    load.stop().await;
+    if !load.stop().await {
+        cut_short.get_or_insert_with(|| "some customers never finished".to_owned());
+    }
     let ledger = std::mem::take(&mut *ledger.lock().expect("no holder panics"));
     let acknowledged = ledger.acknowledged();
     let mut lost: Vec<String> = unclaimed_offences(&ledger, &rows);
@@ -125,9 +129,9 @@ pub async fn run(settings: &Settings, screen: Screen, interrupted: &Cancellation
     lost.extend(found.lost);
     // What was missed after its fault is not missed once more.
     lost.retain(|what| rows.iter().all(|row: &Row| !row.lost.contains(what)));
-    let seed = match settings.plan {
-        Plan::Random { seed, .. } => Some(seed),
-        _ => None,
+    let drawn = match settings.plan {
+        Plan::Random { seed, minutes } => Some((seed, minutes)),
+        Plan::Listed(_) => None,
     };
     let summary = Summary {
         acknowledged,
@@ -135,7 +139,7 @@ pub async fn run(settings: &Settings, screen: Screen, interrupted: &Cancellation
         lost,
         photos_failed: found.photos_failed,
         cut_short,
-        seed,
+        drawn,
         rate: settings.rate,
         before_faults: pulse.window(pulse.started, warm_at),
     };
@@ -186,7 +190,6 @@ impl Run {
         let started = Instant::now();
         let (faults, time): (Box<dyn Iterator<Item = Fault> + Send>, Option<Duration>) = match plan {
             Plan::Listed(faults) => (Box::new(faults.clone().into_iter()), None),
-            Plan::Short(faults) => (Box::new(faults.clone().into_iter()), Some(SHORT_RUN)),
             Plan::Random { seed, minutes } => {
                 self.board.say(&format!(
                     "Drawing faults for {minutes} min; once more: SEED={seed} MINUTES={minutes}"
@@ -195,16 +198,12 @@ impl Run {
             }
         };
         let count = match plan {
-            Plan::Listed(faults) | Plan::Short(faults) => format!("/{}", faults.len()),
+            Plan::Listed(faults) => format!("/{}", faults.len()),
             Plan::Random { .. } => String::new(),
         };
         let mut looked_up = 0;
         for (number, fault) in faults.enumerate() {
             if time.is_some_and(|time| started.elapsed() > time) {
-                if matches!(plan, Plan::Short(_)) {
-                    self.board
-                        .say(&format!("No time is left for what comes after {number}{count}"));
-                }
                 return None;
             }
             let name = format!("{}{count} {fault}", number + 1);
@@ -223,8 +222,9 @@ impl Run {
     /// Does one thing, waits, undoes it, waits until the stack is whole, and sees what became of everything.
     async fn inflict(&self, fault: &Fault, name: &str, looked_up: &mut usize) -> Row {
         let began = Instant::now();
-        let (mut victims, mut served_after, mut undone, mut whole_after, mut error) =
-            (Vec::new(), None, began, None, None);
+        let visitors = self.ledger().newest_sessions(SESSIONS_ASKED);
+        let (mut victims, mut served_after, mut hurt, mut undone, mut whole_after, mut error) =
+            (Vec::new(), None, began, began, None, None);
         let (mut remarks, mut skipped) = (Vec::new(), None);
         for time in 0..fault.times {
             self.board.doing(&format!("{name}: choosing"));
@@ -237,7 +237,6 @@ impl Run {
             };
             victims = chosen.iter().map(label).collect();
             self.board.doing(&format!("{name}: {}", victims.join(", ")));
-            let hurt_at = Instant::now();
             match self.damage.inflict(fault.action, &chosen).await {
                 Ok(said) => remarks = said,
                 Err(Refusal::Skipped(why)) => skipped = Some(why),
@@ -248,8 +247,11 @@ impl Run {
             }
             if skipped.is_none() {
                 marks::mark(fault.action, false, &victims);
-                let served = self.wait_until_served(fault, hurt_at).await;
+                // A stop may have taken long, and what was served before it was done says nothing.
+                let since = Instant::now();
+                let served = self.wait_until_served(fault, since).await;
                 if time == 0 {
+                    hurt = since;
                     served_after = served;
                 }
                 marks::mark(fault.action, true, &victims);
@@ -274,6 +276,7 @@ impl Run {
             self.board.doing(&format!("{name}: looking up what was acknowledged"));
             let orders = self.ledger().orders.len();
             lost = lookup::confirmed_orders(&self.ledger, *looked_up).await.lost;
+            lost.extend(lookup::sessions(visitors).await.lost);
             *looked_up = orders;
             let seen = self.ledger().offences.clone();
             lost.extend(seen.into_iter().filter(|o| o.at >= began).map(|o| o.what));
@@ -286,6 +289,7 @@ impl Run {
         let ended = Instant::now();
         Row {
             fault: fault.clone(),
+            rate: self.rate,
             victims,
             remarks,
             skipped,
@@ -295,6 +299,7 @@ impl Run {
             whole_after,
             ended,
             window: self.pulse.window(began, ended),
+            failed_later: self.pulse.failed_of_those_sent(hurt, ended),
             lost,
             audit,
             error,
@@ -320,9 +325,7 @@ impl Run {
             _ => (DEAD_MIN, DEAD_MAX),
         };
         let mut served_after = None;
-        // A stop may itself have taken long.
-        let hurt_at = Instant::now();
-        while hurt_at.elapsed() < at_most && (served_after.is_none() || hurt_at.elapsed() < at_least) {
+        while since.elapsed() < at_most && (served_after.is_none() || since.elapsed() < at_least) {
             if served_after.is_none() && self.pulse.without_success(&Kind::MAIN, since).is_empty() {
                 served_after = Some(since.elapsed());
             }

@@ -22,8 +22,6 @@ pub struct Settings {
 pub enum Plan {
     /// These, in this order.
     Listed(Vec<Fault>),
-    /// These, as many as fit in the time.
-    Short(Vec<Fault>),
     /// Faults of a seed, for some minutes.
     Random { seed: u64, minutes: u64 },
 }
@@ -79,7 +77,7 @@ fn plan_of(given: &impl Fn(&str) -> Option<String>) -> Result<Plan> {
     };
     match given("PLAN").as_deref().unwrap_or(default) {
         "full" => Ok(Plan::Listed(listed(actions.as_deref(), targets.as_deref(), given)?)),
-        "short" => Ok(Plan::Short(plan::short())),
+        "short" => Ok(Plan::Listed(plan::short())),
         "random" => {
             let minutes = given("MINUTES").unwrap_or_else(|| MINUTES_DEFAULT.to_owned());
             let minutes: u64 = minutes.parse().context("MINUTES is not a number")?;
