@@ -1,5 +1,6 @@
 // Ordering, and keeping account of it. Every order that the shop has confirmed to us is written to the console as
-// `ORDER <id>`, and must be in the database afterwards, whatever was killed meanwhile. `loadtest/run` counts.
+// `ORDER <id>`, and must be in the database afterwards, whatever was killed meanwhile. `loadtest/run` looks
+// each of them up.
 
 import { Counter } from 'k6/metrics';
 

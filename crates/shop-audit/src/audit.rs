@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use shop_db::{Cluster, DbError, Freshness, ReadConn, Shards, slot_of};
@@ -60,6 +60,24 @@ async fn order_counts(cluster: &Cluster) -> Result<Vec<(String, i64)>, AuditErro
         async |mut conn| Ok(orders::counts(&mut conn).await?),
     );
     counts.await.of("users")
+}
+
+/// Those of some orders that are not confirmed, or not there at all.
+pub async fn unconfirmed(databases: &Databases, order_ids: &[i64]) -> Result<BTreeSet<i64>, AuditError> {
+    let mut unconfirmed: BTreeSet<i64> = order_ids.iter().copied().collect();
+    for page in order_ids.chunks(PAGE as usize) {
+        for cluster in databases.users.clusters() {
+            let read = cluster.reading(Freshness::Primary, async |mut conn| {
+                Ok(orders::states(&mut conn, page).await?)
+            });
+            for (order_id, state, _) in read.await.of("users")? {
+                if state == "confirmed" {
+                    unconfirmed.remove(&order_id);
+                }
+            }
+        }
+    }
+    Ok(unconfirmed)
 }
 
 /// Runs every check.

@@ -9,5 +9,5 @@ mod queries;
 mod report;
 mod rules;
 
-pub use audit::{AuditError, Databases, Options, audit, counts};
+pub use audit::{AuditError, Databases, Options, audit, counts, unconfirmed};
 pub use report::{Check, Report};

@@ -1,13 +1,17 @@
 //! Compares orders, reservations and the ledger, prints what it found, and exits 1 if anything is wrong.
 
+use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::{Databases, Options, audit, counts};
+use crate::{Databases, Options, audit, counts, unconfirmed};
 use anyhow::Context;
 use clap::Parser;
 use shop_db::{Cluster, ClusterConfig, Shards};
 use shop_telemetry::startup;
+
+/// Some million orders.
+const IDS_BYTES_MAX: u64 = 64 << 20;
 
 /// Compares orders, reservations and the ledger to the row. Safe to run while the shop sells.
 ///
@@ -20,6 +24,9 @@ struct Args {
     /// Print only how many orders are in each state.
     #[arg(long)]
     counts: bool,
+    /// Read ids of orders from standard input, and print those that are not confirmed.
+    #[arg(long, conflicts_with_all = ["json", "counts"])]
+    unconfirmed: bool,
     /// How long an order may stay in one state that is not final, in seconds.
     #[arg(long, env = "AUDIT_IN_FLIGHT_SECONDS_MAX", default_value_t = 40)]
     in_flight_seconds_max: u64,
@@ -64,6 +71,17 @@ async fn run(args: &Args, databases: &Databases) -> anyhow::Result<bool> {
             }
         }
         return Ok(true);
+    }
+    if args.unconfirmed {
+        let mut text = String::new();
+        std::io::stdin().take(IDS_BYTES_MAX).read_to_string(&mut text)?;
+        let ids: Vec<i64> = text
+            .split_whitespace()
+            .map(|id| id.parse().with_context(|| format!("{id:?} is not the id of an order")))
+            .collect::<Result<_, _>>()?;
+        let unconfirmed = unconfirmed(databases, &ids).await?;
+        unconfirmed.iter().for_each(|id| println!("{id}"));
+        return Ok(unconfirmed.is_empty());
     }
     let options = Options {
         in_flight_max: Duration::from_secs(args.in_flight_seconds_max),
