@@ -14,6 +14,9 @@ load_settings() {
       [[ "$name" =~ ^[A-Z_]+$ ]] || continue
       if [ -z "${!name:-}" ]; then export "$name=$value"; fi
     done <.env
+  elif [ "$COMPOSE_PROJECT_NAME" != "$default_project" ]; then
+    # What is kept there is the default project's, and compose would read it all the same.
+    export COMPOSE_DISABLE_ENV_FILE=1
   fi
   # A stack that exists keeps its addresses, whatever else is said.
   local existing
@@ -41,6 +44,21 @@ load_settings() {
   fi
 }
 
+# What breaks a stack and what loads it have to mean the same one: a stack that exists is asked where it answers.
+use_published_ports() {
+  local gateway inside outside
+  gateway=$(docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter label=com.docker.compose.service=gateway | head -n 1)
+  [ -n "$gateway" ] || return 0
+  while read -r inside outside; do
+    case "$inside" in
+      8080/tcp) SHOP_PORT=$outside ;;
+      8081/tcp) EDGE_PORT=$outside ;;
+      8443/tcp) SHOP_TLS_PORT=$outside ;;
+      8444/tcp) EDGE_TLS_PORT=$outside ;;
+    esac
+  done < <(docker inspect --format '{{range $port, $bound := .HostConfig.PortBindings}}{{range $bound}}{{$port}} {{.HostPort}}{{println}}{{end}}{{end}}' "$gateway")
+}
+
 # Balancers and edges would not start without them.
 require_front_files() {
   if [ -n "${ROUTES_FOLDER:-}" ] && [ ! -r "$ROUTES_FOLDER/routes.toml" ]; then
@@ -65,7 +83,7 @@ require_same_disks() {
 save_settings() {
   [ "$COMPOSE_PROJECT_NAME" = "$default_project" ] || return 0
   local name
-  for name in ZILLION_SUBNET SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA ROUTES_FOLDER ROUTES_FILE \
+  for name in ZILLION_SUBNET SHOP_ADDRESS SHOP_PORT EDGE_PORT SHOP_TLS_PORT EDGE_TLS_PORT GARAGE_SOURCE EXTRA_CA ROUTES_FOLDER ROUTES_FILE \
     TLS_FOLDER TLS_CERTIFICATE_FILE TLS_KEY_FILE; do
     # An empty name of a file would be one that can't be read.
     if [ -n "${!name:-}" ]; then echo "$name=${!name}"; fi
@@ -171,6 +189,11 @@ choose_extra_ca() {
 # All of it, chosen where nothing says so yet.
 choose_settings() {
   load_settings
+  case "${SHOP_ADDRESS:=127.0.0.1}" in
+    127.0.0.1 | 0.0.0.0) export SHOP_ADDRESS ;;
+    # What looks after the stack asks it at 127.0.0.1.
+    *) fail "SHOP_ADDRESS=$SHOP_ADDRESS is neither 127.0.0.1 nor 0.0.0.0" "The first is for this machine alone, the second for all that reach it." ;;
+  esac
   choose_subnet
   if [ -z "${GARAGE_SOURCE:-}" ]; then GARAGE_SOURCE=$(deploy/objects/source); fi
   export GARAGE_SOURCE
