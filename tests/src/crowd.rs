@@ -120,6 +120,13 @@ impl Seen {
         Ok(())
     }
 
+    /// Nor a change of a cart.
+    pub fn assert_nothing_failed(&self) -> Result<()> {
+        self.assert_no_page_failed()?;
+        ensure!(self.cart_failures.is_empty(), "{:?}", self.cart_failures);
+        Ok(())
+    }
+
     fn note_page(&mut self, failure: Option<String>) {
         match failure {
             None => self.browsing.beat(),
@@ -162,10 +169,12 @@ async fn browse(customer: &Customer, number: usize, seen: &Mutex<Seen>, stop: &C
     let mut step = number;
     while !stop.is_cancelled() {
         step += 7;
-        let path = match step % 3 {
+        let path = match step % 4 {
             0 => "/".to_owned(),
             1 => format!("/products/{}", step % 120 + 1),
-            _ => "/api/products?limit=20".to_owned(),
+            2 => "/api/products?limit=20".to_owned(),
+            // Of `user`, as all others are of `inventory`.
+            _ => "/login".to_owned(),
         };
         let failure = match customer.http.get(customer.url(&path)).send().await {
             Ok(response) if response.status().is_success() => None,

@@ -15,7 +15,7 @@ async fn shopkeeper(stack: &Stack) -> Result<Customer> {
     Ok(shopkeeper)
 }
 
-fn picture(width: u32, height: u32, format: ImageFormat) -> Result<Vec<u8>> {
+pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Result<Vec<u8>> {
     let picture = RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([(x % 251) as u8, (y % 241) as u8, ((x ^ y) % 239) as u8])
     });
@@ -24,11 +24,11 @@ fn picture(width: u32, height: u32, format: ImageFormat) -> Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-async fn upload(customer: &Customer, bytes: Vec<u8>) -> Result<reqwest::Response> {
+pub(crate) async fn upload(customer: &Customer, purpose: &'static str, bytes: Vec<u8>) -> Result<reqwest::Response> {
     let file = multipart::Part::bytes(bytes)
         .file_name("print")
         .mime_str("application/octet-stream")?;
-    let form = multipart::Form::new().text("purpose", "product").part("file", file);
+    let form = multipart::Form::new().text("purpose", purpose).part("file", file);
     Ok(customer
         .http
         .post(customer.url("/api/photos"))
@@ -37,7 +37,7 @@ async fn upload(customer: &Customer, bytes: Vec<u8>) -> Result<reqwest::Response
         .await?)
 }
 
-async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) -> Result<Value> {
+pub(crate) async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) -> Result<Value> {
     let path = format!("/api/photos/{id}");
     wait_until(&format!("photo {id} is {wanted}"), Duration::from_secs(90), || async {
         let photo = customer.get(&path).await.map_err(|error| error.to_string())?;
@@ -55,7 +55,7 @@ async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) -> Result<V
 async fn an_uploaded_photo_goes_through_the_queue_and_comes_out_in_every_size() -> Result<()> {
     let stack = Stack::from_env()?;
     let shopkeeper = shopkeeper(&stack).await?;
-    let response = upload(&shopkeeper, picture(1500, 1000, ImageFormat::Jpeg)?).await?;
+    let response = upload(&shopkeeper, "product", picture(1500, 1000, ImageFormat::Jpeg)?).await?;
     ensure!(response.status() == StatusCode::ACCEPTED, "{}", response.text().await?);
     let accepted: Value = serde_json::from_str(&response.text().await?)?;
     let id = accepted["id"].as_i64().context("id")?;
@@ -88,7 +88,7 @@ async fn a_photo_that_cannot_be_decoded_ends_as_failed() -> Result<()> {
     let mut bytes = picture(800, 600, ImageFormat::Png)?;
     // The header stays whole, so that only the worker finds out.
     bytes.truncate(bytes.len() / 3);
-    let response = upload(&shopkeeper, bytes).await?;
+    let response = upload(&shopkeeper, "product", bytes).await?;
     ensure!(response.status() == StatusCode::ACCEPTED, "{}", response.text().await?);
     let accepted: Value = serde_json::from_str(&response.text().await?)?;
     wait_for_status(&shopkeeper, accepted["id"].as_i64().context("id")?, "failed").await?;
@@ -99,14 +99,14 @@ async fn a_photo_that_cannot_be_decoded_ends_as_failed() -> Result<()> {
 async fn what_is_no_picture_is_refused_at_the_door() -> Result<()> {
     let stack = Stack::from_env()?;
     let shopkeeper = shopkeeper(&stack).await?;
-    let response = upload(&shopkeeper, b"#!/bin/sh\necho I am no picture\n".to_vec()).await?;
+    let response = upload(&shopkeeper, "product", b"#!/bin/sh\necho I am no picture\n".to_vec()).await?;
     ensure!(
         matches!(response.status().as_u16(), 400 | 415 | 422),
         "{}",
         response.status()
     );
     let stranger = Customer::registered(&stack.shop).await?;
-    let response = upload(&stranger, picture(100, 100, ImageFormat::Jpeg)?).await?;
+    let response = upload(&stranger, "product", picture(100, 100, ImageFormat::Jpeg)?).await?;
     ensure!(response.status() == StatusCode::FORBIDDEN, "{}", response.status());
     Ok(())
 }

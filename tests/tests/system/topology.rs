@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use chaos::topology::{MEMBERS, Topology};
-use system_tests::{customer::Customer, stack::Stack, wait_until};
+use system_tests::{
+    customer::Customer,
+    stack::{Stack, docker},
+    wait_until,
+};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn databases_cannot_be_reached_from_the_balancer_or_the_edge() -> Result<()> {
@@ -13,6 +18,9 @@ async fn databases_cannot_be_reached_from_the_balancer_or_the_edge() -> Result<(
         let networks = stack.networks(&stack.one_of(front).await?).await?;
         ensure!(!networks.contains(&"data".to_owned()), "{front} is on {networks:?}");
     }
+    // Its private side trusts whoever can reach it.
+    let networks = stack.networks(&stack.one_of("balancer").await?).await?;
+    ensure!(networks == ["web"], "the balancer is on {networks:?}");
     for store in ["postgres-1", "sessions-1", "cache", "rabbitmq-1", "objects-1", "etcd-1"] {
         let networks = stack.networks(&stack.one_of(store).await?).await?;
         ensure!(networks == ["data"], "{store} is on {networks:?}");
@@ -26,7 +34,7 @@ async fn etcd_answers_nobody_but_those_who_keep_their_lease_there() -> Result<()
     let asks = async |from: &str| {
         let container = stack.one_of(from).await?;
         let connect = "timeout 3 bash -c 'exec 3<>/dev/tcp/etcd-1/2379' 2>/dev/null && echo reached || echo refused";
-        system_tests::stack::docker(&["exec", &container.id, "sh", "-c", connect]).await
+        docker(&["exec", &container.id, "sh", "-c", connect]).await
     };
     for host in ["postgres-1", "etcd-2"] {
         ensure!(asks(host).await?.trim() == "reached", "{host} does not reach etcd");
@@ -127,5 +135,34 @@ async fn a_page_tells_the_way_it_came() -> Result<()> {
         response.headers().contains_key("content-security-policy"),
         "no content security policy"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_shop_is_there_over_tls_and_by_http_2_as_well() -> Result<()> {
+    let stack = Stack::from_env()?;
+    let gateway = stack.one_of("gateway").await?;
+    let published = docker(&["port", &gateway.id, "8443"]).await?;
+    let address = published.lines().next().context("8443 is not published")?;
+    // With a certificate for development, which nobody has to trust.
+    let answer = Command::new("curl")
+        .args([
+            "--insecure",
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--output",
+            "/dev/null",
+        ])
+        .args([
+            "--write-out",
+            "%{http_version} %{http_code} %header{content-security-policy}",
+        ])
+        .arg(format!("https://{address}/"))
+        .output()
+        .await?;
+    let answer = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+    ensure!(answer.starts_with("2 200 default-src"), "{answer}");
     Ok(())
 }
