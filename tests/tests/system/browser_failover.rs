@@ -6,11 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use system_tests::{
-    browser::Browser,
-    poll_until,
-    stack::{Stack, docker},
-};
+use system_tests::{browser::Browser, poll_until, stack::Stack};
 
 use crate::browser::{BUY, fill_cart, fill_checkout, open_edition, register_to_check_out};
 
@@ -97,14 +93,8 @@ async fn buy_while_the_primary_dies(stack: &Stack, buyer: &Browser, visitor: &Br
 async fn without_any_edge_a_page_has_its_style_and_pictures_from_the_shop() -> Result<()> {
     let stack = Stack::from_env()?;
     stack.heal().await?;
-    for edge in stack
-        .containers()
-        .await?
-        .iter()
-        .filter(|container| container.service == "edge")
-    {
-        docker(&["kill", &edge.id]).await?;
-    }
+    stack.kill("edge").await?;
+    stack.kill("edge").await?;
     let visitor = Browser::open(1280, 900, false).await?;
     let outcome = async {
         visitor.window.goto(&stack.shop).await?;
