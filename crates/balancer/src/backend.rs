@@ -245,29 +245,33 @@ impl Backend {
         let troubled_at_us = self.failed_at_us.load(Relaxed).max(self.erred_at_us.load(Relaxed));
         let is_troubled =
             troubled_at_us != 0 && now_us.saturating_sub(troubled_at_us) < TROUBLE_MEMORY.as_micros() as u64;
-        if is_troubled || self.newness() > 1.0 {
+        if is_troubled || self.newness(now_us) > 1.0 {
             return None;
         }
-        self.typical.known_us(fading(
-            now_us.saturating_sub(self.latency_at_us.load(Relaxed)),
-            LATENCY_MEMORY,
-        ))
+        self.typical.known_us(self.latency_fading(now_us))
     }
 
     /// [`Self::latency_us`]; none while nobody has measured it since it came up or back.
     pub(crate) fn known_latency_us(&self) -> Option<f64> {
+        let now_us = self.now_us();
+        self.latency_after(self.latency_fading(now_us), now_us)
+    }
+
+    fn latency_after(&self, fading: f64, now_us: u64) -> Option<f64> {
         let measured = f64::from_bits(self.latency_us.load(Relaxed));
         if measured == 0.0 {
             return None;
         }
-        let now_us = self.now_us();
-        let measured_at_us = self.latency_at_us.load(Relaxed);
-        if (measured_at_us..=now_us).contains(&self.outlier.ejected_until_us()) {
+        if (self.latency_at_us.load(Relaxed)..=now_us).contains(&self.outlier.ejected_until_us()) {
             // It was out since: whatever was wrong with it then, it gets its slow start now.
             return None;
         }
-        let faded = measured * fading(now_us.saturating_sub(measured_at_us), LATENCY_MEMORY);
-        Some(faded.max(LATENCY_UNKNOWN_US))
+        Some((measured * fading).max(LATENCY_UNKNOWN_US))
+    }
+
+    /// What is left of the last measure.
+    fn latency_fading(&self, now_us: u64) -> f64 {
+        fading(now_us.saturating_sub(self.latency_at_us.load(Relaxed)), LATENCY_MEMORY)
     }
 
     /// A good answer began after this time.
@@ -301,8 +305,8 @@ impl Backend {
 
     fn measured(&self, sample_us: f64) {
         let now_us = self.now_us();
-        let before = self.known_latency_us().unwrap_or(sample_us);
-        let weight = fading(now_us.saturating_sub(self.latency_at_us.load(Relaxed)), LATENCY_MEMORY);
+        let weight = self.latency_fading(now_us);
+        let before = self.latency_after(weight, now_us).unwrap_or(sample_us);
         self.typical.measured(sample_us, weight);
         let smoothed = if sample_us > before {
             // Peaks count at once, but one of them alone doesn't condemn.
@@ -332,7 +336,7 @@ impl Backend {
 
     /// What another request would cost here, if each takes so long: those already there, times that.
     pub(crate) fn cost_at(&self, latency_us: Option<f64>) -> f64 {
-        f64::from(self.in_flight() + 1) * latency_us.unwrap_or(LATENCY_UNKNOWN_US) * self.newness()
+        f64::from(self.in_flight() + 1) * latency_us.unwrap_or(LATENCY_UNKNOWN_US) * self.newness(self.now_us())
     }
 
     /// How much it has to do, whatever each request takes. Failures count as well: who fails has nothing to do.
@@ -342,20 +346,20 @@ impl Backend {
             0 => 0.0,
             at_us => load * fading(now_us.saturating_sub(at_us), LOAD_MEMORY),
         };
-        let in_flight = f64::from(self.in_flight() + 1) * self.newness();
+        let in_flight = f64::from(self.in_flight() + 1) * self.newness(now_us);
         in_flight + faded(FAILURE_LOAD, &self.failed_at_us) + faded(SERVER_ERROR_LOAD, &self.erred_at_us)
     }
 
     /// 1 for a backend that takes its full share, more for one that has just come up or back.
-    fn newness(&self) -> f64 {
+    fn newness(&self, now_us: u64) -> f64 {
         let since_us = self.up_since_us.load(Relaxed).max(self.outlier.ejected_until_us());
-        let up_for_us = self.now_us().saturating_sub(since_us) as f64;
+        let up_for_us = now_us.saturating_sub(since_us) as f64;
         (SLOW_START.as_micros() as f64 / up_for_us.max(1.0)).clamp(1.0, NEWNESS_MAX)
     }
 
     /// The part of its full share that a backend takes while it starts slowly, up to 1.
     pub(crate) fn weight(&self) -> f64 {
-        1.0 / self.newness()
+        1.0 / self.newness(self.now_us())
     }
 
     /// What the instance calls itself, or its address until it has said so.

@@ -5,7 +5,7 @@ mod recovery;
 mod relay;
 mod run;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use shop_web::extract::Consistency;
 use sqlx::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -28,11 +28,6 @@ use crate::queries::orders::{self, NewOrder, Order};
 pub use recovery::Recovery;
 pub use relay::{Relay, settle_cart};
 pub use run::{End, Purchase, Run};
-
-/// For so long an order whose host was lost is begun to be written again; each try waits for a primary by itself.
-const WRITTEN_AGAIN_FOR: Duration = Duration::from_secs(2);
-/// First pause before that; it doubles.
-const WRITTEN_AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -227,30 +222,18 @@ impl Checkout {
     /// If the host is lost that writes the order, it is written again on the next one. Nothing is known of the tries before
     /// then, but the key makes one order of them all, and its number tells whose it is.
     async fn create(&self, order: &NewOrder) -> Result<Created, PlaceError> {
-        let last_rerun = Instant::now() + WRITTEN_AGAIN_FOR;
-        let mut pause = WRITTEN_AGAIN_PAUSE;
-        let mut tried = Vec::new();
-        let written = loop {
-            let mut number = None;
-            let error = match self.write(order, &mut number).await {
-                Err(PlaceError::Db(error)) if error.is_of_host() && Instant::now() < last_rerun => error,
-                written => break written,
-            };
-            tried.extend(number);
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "Writing an order again on another host"
-            );
-            // A host that is stopping refuses at once, and goes on being taken for the primary for a moment.
-            sleep(pause).await;
-            pause *= 2;
-        };
-        let (order_id, position, is_ours) = match written? {
+        let tried = Tried::default();
+        let cluster = self.shards.for_slot(order.user_id.slot());
+        let written = cluster.writing_idempotent(async |conn| match self.write(conn, order, &tried).await {
+            Err(PlaceError::Db(error)) => Err(error),
+            written => Ok(written),
+        });
+        let (order_id, position, is_ours) = match written.await?? {
             Some((order_id, position)) => (order_id, position, true),
             None => {
                 let known = self.find(order.user_id, &order.key, &order.request_hash).await?;
                 let known = known.ok_or(PlaceError::Ended)?;
-                (known.order_id, known.position, tried.contains(&known.order_id))
+                (known.order_id, known.position, tried.contains(known.order_id))
             }
         };
         if is_ours {
@@ -269,27 +252,16 @@ impl Checkout {
     }
 
     /// A new order's id, and where the database stood once it was written. Nothing, if its key has an order. The id is
-    /// noted in `number` before it is written, for when the answer is lost.
+    /// noted before it is written, for when the answer is lost.
     async fn write(
-        &self,
-        order: &NewOrder,
-        number: &mut Option<OrderId>,
-    ) -> Result<Option<(OrderId, Position)>, PlaceError> {
-        let cluster = self.shards.for_slot(order.user_id.slot());
-        cluster
-            .writing(async |conn| Ok(self.write_order(conn, order, number).await))
-            .await?
-    }
-
-    async fn write_order(
         &self,
         mut conn: WriteConn,
         order: &NewOrder,
-        number: &mut Option<OrderId>,
+        tried: &Tried,
     ) -> Result<Option<(OrderId, Position)>, PlaceError> {
         let next = orders::next_number(&mut conn).await?;
         let order_id = OrderId::allocate(next, order.user_id).ok_or(PlaceError::OutOfNumbers)?;
-        *number = Some(order_id);
+        tried.note(order_id);
         let mut tx = conn.begin().await?;
         let is_new = orders::insert(&mut tx, order_id, order, self.timings.recovery_deadline).await?;
         if is_new {
@@ -410,6 +382,23 @@ struct Created {
     position: Position,
     /// Ours to work on, if it is a new one.
     held: Option<Held>,
+}
+
+/// The numbers under which an order may have been written.
+#[derive(Default)]
+struct Tried(Mutex<Vec<OrderId>>);
+
+impl Tried {
+    fn note(&self, order_id: OrderId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(order_id);
+    }
+
+    fn contains(&self, order_id: OrderId) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&order_id)
+    }
 }
 
 fn count(step: &Move, total_cents: i64) {

@@ -86,8 +86,9 @@ impl Watcher {
                 match timeout(STANDING_DOWN, self.cluster.changed()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return,
-                    // An etcd that is frozen ends no stream, and another may lead by now.
-                    Err(_) => self.refresh().await,
+                    // An etcd that is frozen ends no stream, and another may lead by now. If it can't be read, the
+                    // next look is soon.
+                    Err(_) => drop(self.read().await),
                 }
                 continue;
             };
@@ -148,22 +149,18 @@ impl Watcher {
         self.suspicion.consider(observation, began, Instant::now())
     }
 
-    async fn refresh(&self) {
-        if let Ok(cluster) = cluster::read(&self.etcd, &self.keys).await {
-            self.picture.update(cluster);
-        }
+    /// The cluster as it is now, which is also what the picture shows from now on.
+    async fn read(&self) -> Result<Cluster, ClusterError> {
+        let cluster = cluster::read(&self.etcd, &self.keys).await?;
+        self.picture.update(cluster.clone());
+        Ok(cluster)
     }
 
     /// The picture may be old where etcd froze: a suspicion starts with a fresh one, if there is one to be had.
     async fn still_leads(&self, leader: &Leader) -> bool {
-        match cluster::read(&self.etcd, &self.keys).await {
-            Ok(cluster) => {
-                let leads = cluster.leader.as_ref() == Some(leader);
-                self.picture.update(cluster);
-                leads
-            }
-            Err(_) => true,
-        }
+        self.read()
+            .await
+            .map_or(true, |cluster| cluster.leader.as_ref() == Some(leader))
     }
 
     fn tell(&mut self, leader: &Leader, verdict: Verdict) {
@@ -191,8 +188,7 @@ impl Watcher {
         self.cast_vote(leader).await?;
         let until = Instant::now() + VOTE_WAIT;
         loop {
-            let cluster = cluster::read(&self.etcd, &self.keys).await?;
-            self.picture.update(cluster.clone());
+            let cluster = self.read().await?;
             if cluster.leader.as_ref() != Some(leader) || cluster.paused {
                 return Ok(());
             }

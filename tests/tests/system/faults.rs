@@ -5,8 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chaos::{fault::Role, topology::Topology};
 use image::ImageFormat;
-use reqwest::StatusCode;
-use serde_json::Value;
 use system_tests::{
     crowd::{Crowd, Seen},
     customer::Customer,
@@ -14,7 +12,7 @@ use system_tests::{
     wait_until,
 };
 
-use crate::photos::{picture, upload, wait_for_status};
+use crate::photos::{accepted_id, picture, upload, wait_for_status};
 
 /// An open edition: there are enough copies for everybody.
 async fn open_edition(stack: &Stack) -> Result<i64> {
@@ -133,10 +131,7 @@ async fn killing_a_queue_node_and_an_object_store_node_is_not_noticed() -> Resul
     let seen = while_buying(&stack, || async {
         stack.kill("rabbitmq-2").await?;
         stack.kill("objects-2").await?;
-        let accepted = upload(&customer, "profile", picture(400, 300, ImageFormat::Jpeg)?).await?;
-        ensure!(accepted.status() == StatusCode::ACCEPTED, "{}", accepted.status());
-        let accepted: Value = accepted.json().await?;
-        let id = accepted["id"].as_i64().context("id")?;
+        let id = accepted_id(upload(&customer, "profile", picture(400, 300, ImageFormat::Jpeg)?).await?).await?;
         let photo = wait_for_status(&customer, id, "ready").await?;
         let version = photo["version"].as_i64().context("version")?;
         let url = format!("{}/photos/{id}/{version}/w320.jpg", stack.edge);

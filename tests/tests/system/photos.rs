@@ -4,7 +4,7 @@ use std::{io::Cursor, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use image::{ImageFormat, RgbImage};
-use reqwest::{StatusCode, multipart};
+use reqwest::{Response, StatusCode, multipart};
 use serde_json::Value;
 use system_tests::{customer::Customer, stack::Stack, wait_until};
 
@@ -24,7 +24,7 @@ pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Result<Ve
     Ok(bytes.into_inner())
 }
 
-pub(crate) async fn upload(customer: &Customer, purpose: &'static str, bytes: Vec<u8>) -> Result<reqwest::Response> {
+pub(crate) async fn upload(customer: &Customer, purpose: &'static str, bytes: Vec<u8>) -> Result<Response> {
     let file = multipart::Part::bytes(bytes)
         .file_name("print")
         .mime_str("application/octet-stream")?;
@@ -35,6 +35,14 @@ pub(crate) async fn upload(customer: &Customer, purpose: &'static str, bytes: Ve
         .multipart(form)
         .send()
         .await?)
+}
+
+/// The photo's id, from the answer to an upload that was accepted.
+pub(crate) async fn accepted_id(response: Response) -> Result<i64> {
+    let (status, text) = (response.status(), response.text().await?);
+    ensure!(status == StatusCode::ACCEPTED, "{status}: {text}");
+    let accepted: Value = serde_json::from_str(&text)?;
+    accepted["id"].as_i64().context("id")
 }
 
 pub(crate) async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) -> Result<Value> {
@@ -55,10 +63,7 @@ pub(crate) async fn wait_for_status(customer: &Customer, id: i64, wanted: &str) 
 async fn an_uploaded_photo_goes_through_the_queue_and_comes_out_in_every_size() -> Result<()> {
     let stack = Stack::from_env()?;
     let shopkeeper = shopkeeper(&stack).await?;
-    let response = upload(&shopkeeper, "product", picture(1500, 1000, ImageFormat::Jpeg)?).await?;
-    ensure!(response.status() == StatusCode::ACCEPTED, "{}", response.text().await?);
-    let accepted: Value = serde_json::from_str(&response.text().await?)?;
-    let id = accepted["id"].as_i64().context("id")?;
+    let id = accepted_id(upload(&shopkeeper, "product", picture(1500, 1000, ImageFormat::Jpeg)?).await?).await?;
     let photo = wait_for_status(&shopkeeper, id, "ready").await?;
     ensure!(
         (photo["width"].as_i64(), photo["height"].as_i64()) == (Some(1500), Some(1000)),
@@ -88,10 +93,8 @@ async fn a_photo_that_cannot_be_decoded_ends_as_failed() -> Result<()> {
     let mut bytes = picture(800, 600, ImageFormat::Png)?;
     // The header stays whole, so that only the worker finds out.
     bytes.truncate(bytes.len() / 3);
-    let response = upload(&shopkeeper, "product", bytes).await?;
-    ensure!(response.status() == StatusCode::ACCEPTED, "{}", response.text().await?);
-    let accepted: Value = serde_json::from_str(&response.text().await?)?;
-    wait_for_status(&shopkeeper, accepted["id"].as_i64().context("id")?, "failed").await?;
+    let id = accepted_id(upload(&shopkeeper, "product", bytes).await?).await?;
+    wait_for_status(&shopkeeper, id, "failed").await?;
     Ok(())
 }
 
