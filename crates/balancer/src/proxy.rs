@@ -115,6 +115,13 @@ pub(crate) async fn serve(
             }
             _ => refuse(&Refusal::NoAnswer, wants_page, &worker, exchange, &failovers),
         },
+        Ok(answer)
+            if wish
+                .as_ref()
+                .is_some_and(|wish| wish.takes_for_consent(answer.response.status())) =>
+        {
+            refuse(&Refusal::NoAnswer, wants_page, &worker, exchange, &failovers)
+        }
         Ok(answer) => {
             let (mut parts, incoming) = answer.response.into_parts();
             parts.version = Version::HTTP_11;

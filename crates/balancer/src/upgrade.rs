@@ -1,9 +1,12 @@
 //! WebSocket: a request that asks to leave HTTP, and the tunnel that follows if its backend agrees.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use shop_front::Tunnel;
 
@@ -15,26 +18,45 @@ use crate::worker::Worker;
 
 /// The only protocol that anybody may switch to. HTTP/2 could be asked for in the same way, and would carry requests
 /// past everything that looks at them here.
-const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const WEBSOCKET: &str = "websocket";
 
 /// A client that wants to leave HTTP.
 pub(crate) struct Wish {
+    way: Way,
     on_client: OnUpgrade,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A connection of HTTP/1.1 switches protocols (RFC 9110, section 7.8).
+    Switch,
+    /// A stream of HTTP/2 is connected (RFC 8441).
+    Connect,
+}
+
 impl Wish {
-    /// What the request asks for, if it is a WebSocket over HTTP/1.1.
+    /// What the request asks for, if that is a WebSocket. From then on it is one that HTTP/1.1 could have asked.
     pub(crate) fn of(parts: &mut Parts) -> Option<Self> {
-        let asks = parts.version == Version::HTTP_11
-            && parts.method == Method::GET
-            && is_asked_for(&parts.headers)
-            && !parts.headers.contains_key(CONTENT_LENGTH)
-            && !parts.headers.contains_key(TRANSFER_ENCODING);
-        if !asks {
+        if parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING) {
             return None;
         }
+        let way = match (parts.version, &parts.method) {
+            (Version::HTTP_11, &Method::GET) if is_asked_for(&parts.headers) => Way::Switch,
+            (Version::HTTP_2, &Method::CONNECT) if is_named(parts.extensions.get::<Protocol>()?) => Way::Connect,
+            _ => return None,
+        };
         let on_client = parts.extensions.remove::<OnUpgrade>()?;
-        Some(Self { on_client })
+        if way == Way::Connect {
+            parts.method = Method::GET;
+            let nonce = HeaderValue::try_from(BASE64.encode(rand::random::<[u8; 16]>()));
+            parts.headers.insert(SEC_WEBSOCKET_KEY, nonce.ok()?);
+        }
+        Some(Self { way, on_client })
+    }
+
+    /// Whether this status tells the client that HTTP is left (RFC 8441, section 5), though its backend has not done so.
+    pub(crate) fn takes_for_consent(&self, status: StatusCode) -> bool {
+        self.way == Way::Connect && status.is_success()
     }
 
     /// Passes the backend's consent on to the client, and from then on whatever both say.
@@ -56,9 +78,15 @@ impl Wish {
             }
         });
         let (mut parts, _) = answer.response.into_parts();
-        exchange.status = parts.status;
         headers::forward_response(&mut parts.headers);
-        ask(&mut parts.headers);
+        match self.way {
+            Way::Switch => ask(&mut parts.headers),
+            Way::Connect => {
+                parts.status = StatusCode::OK;
+                parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+            }
+        }
+        exchange.status = parts.status;
         crate::proxy::sign(&mut parts.headers, worker, &exchange, failovers);
         Response::from_parts(parts, ResponseBody::own(Bytes::new(), exchange))
     }
@@ -73,14 +101,16 @@ pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
     let mut protocols = headers.get_all(UPGRADE).iter();
-    let is_websocket = protocols
-        .next()
-        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
+    let is_websocket = protocols.next().is_some_and(|protocol| is_named(protocol.as_bytes()));
     is_nominated && is_websocket && protocols.next().is_none()
 }
 
 /// Asks the next one for a WebSocket, or agrees to one.
 pub(crate) fn ask(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, WEBSOCKET);
+    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+}
+
+fn is_named(protocol: impl AsRef<[u8]>) -> bool {
+    protocol.as_ref().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::parking::{Lot, Parked};
 use crate::stream::{HEAD_DEADLINE, Transport, WatchedStream};
 use crate::tls::{self, Tls};
-use crate::{Client, Front, OpenConnection, http1, http2};
+use crate::{Client, Front, OpenConnection, Signals, http1, http2};
 
 /// What the kernel takes from us beyond what is on its way to the client. It may take megabytes else, and a client on
 /// a slow line would seem to take nothing for as long as they last.
@@ -95,17 +96,17 @@ where
     };
     let (transport, protocol) = begun?;
     let mut stream = WatchedStream::new(transport, front.limits.stall_max);
-    let leaving = (protocol == Protocol::Http2).then(CancellationToken::new);
+    let signals = (protocol == Protocol::Http2).then(Arc::<Signals>::default);
     let service = make_service(Client {
         peer,
         is_tls,
-        leaving: leaving.clone(),
+        signals: signals.clone(),
         seen: stream.seen(),
         front: front.clone(),
         place: open.place.clone(),
         gone: gone.clone(),
     });
-    match leaving {
+    match signals {
         None => {
             if treatment.is_public {
                 stream.expect_request();
@@ -118,9 +119,9 @@ where
                 gone,
             })
         }
-        Some(leaving) => {
+        Some(signals) => {
             stream.stop_scanning();
-            Box::pin(http2::serve(front, stream, service, first_wait, &gone, &leaving)).await;
+            Box::pin(http2::serve(front, stream, service, first_wait, &gone, signals)).await;
             None
         }
     }

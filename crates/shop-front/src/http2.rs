@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,9 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::Front;
 use crate::patience::Patience;
 use crate::stream::WatchedStream;
+use crate::{Front, Signals};
 
 /// Requests at a time on one connection.
 const STREAMS_MAX: u32 = 100;
@@ -45,27 +47,31 @@ const PING_DEADLINE: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends, whatever the reason. The first request has to come within `first_wait`. The client
-/// is told to go elsewhere when this process drains, or when `leaving` says so.
+/// is told to go elsewhere when this process drains, or when `signals` says so.
 pub(crate) async fn serve<S, B>(
     front: &Front,
     stream: WatchedStream,
     service: S,
     first_wait: Duration,
     gone: &CancellationToken,
-    leaving: &CancellationToken,
+    signals: Arc<Signals>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     S::Future: 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let streams = Streams(Rc::new(Activity::new(front.limits.stall_max)));
+    let streams = Streams(Rc::new(Activity::new(front.limits.stall_max, signals.clone())));
     let activity = streams.0.clone();
     let service = Tracked {
         service,
         activity: activity.clone(),
     };
-    let connection = http2::Builder::new(streams)
+    let mut builder = http2::Builder::new(streams);
+    if front.limits.tunnels_max > 0 {
+        builder.enable_connect_protocol();
+    }
+    let connection = builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -84,7 +90,7 @@ pub(crate) async fn serve<S, B>(
     let mut told_to_go = pin!(async {
         tokio::select! {
             () = front.drain.cancelled() => {}
-            () = leaving.cancelled() => {}
+            () = signals.leaving.cancelled() => {}
         }
     });
     loop {
@@ -93,12 +99,7 @@ pub(crate) async fn serve<S, B>(
             _ = connection.as_mut() => return,
             () = gone.cancelled() => return,
             () = activity.is_abusive.cancelled() => return,
-            // To be told costs the client nothing: what it sends meanwhile is still answered, or known not to be.
-            () = told_to_go.as_mut(), if !is_leaving => {
-                is_leaving = true;
-                connection.as_mut().graceful_shutdown();
-                look.as_mut().reset(Instant::now() + FAREWELL);
-            }
+            () = told_to_go.as_mut(), if !is_leaving => {}
             () = look.as_mut() => {
                 let allowed = if is_leaving {
                     FAREWELL
@@ -110,24 +111,27 @@ pub(crate) async fn serve<S, B>(
                 let idle_since = activity.idle_since();
                 if idle_since.elapsed() < allowed {
                     look.as_mut().reset(idle_since + allowed);
-                } else if is_leaving {
+                    continue;
+                }
+                if is_leaving {
                     return;
-                } else {
-                    is_leaving = true;
-                    connection.as_mut().graceful_shutdown();
-                    look.as_mut().reset(Instant::now() + FAREWELL);
                 }
             }
         }
+        // To be told costs the client nothing: what it sends meanwhile is still answered, or known not to be.
+        is_leaving = true;
+        connection.as_mut().graceful_shutdown();
+        look.as_mut().reset(Instant::now() + FAREWELL);
     }
 }
 
 /// What goes on on one connection.
 struct Activity {
     stall_max: Duration,
+    signals: Arc<Signals>,
     has_begun: Cell<bool>,
     open: Cell<u32>,
-    last_closed: Cell<Instant>,
+    last_used: Cell<Instant>,
     completed: Cell<u32>,
     abandoned: Cell<u32>,
     is_abusive: CancellationToken,
@@ -136,12 +140,13 @@ struct Activity {
 }
 
 impl Activity {
-    fn new(stall_max: Duration) -> Self {
+    fn new(stall_max: Duration, signals: Arc<Signals>) -> Self {
         Self {
             stall_max,
+            signals,
             has_begun: Cell::new(false),
             open: Cell::new(0),
-            last_closed: Cell::new(Instant::now()),
+            last_used: Cell::new(Instant::now()),
             completed: Cell::new(0),
             abandoned: Cell::new(0),
             is_abusive: CancellationToken::new(),
@@ -150,11 +155,10 @@ impl Activity {
     }
 
     fn idle_since(&self) -> Instant {
-        if self.open.get() > 0 {
-            Instant::now()
-        } else {
-            self.last_closed.get()
+        if self.open.get() > 0 || self.signals.tunnels.load(Relaxed) > 0 {
+            self.last_used.set(Instant::now());
         }
+        self.last_used.get()
     }
 }
 
@@ -199,7 +203,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let activity = &self.activity;
         activity.open.update(|open| open - 1);
-        activity.last_closed.set(Instant::now());
+        activity.last_used.set(Instant::now());
         if self.is_complete.get() {
             activity.completed.update(|completed| completed.saturating_add(1));
             return;

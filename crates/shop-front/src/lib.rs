@@ -45,7 +45,8 @@ pub struct Limits {
     pub connections_per_address_max: u32,
     /// For whom that doesn't hold: proxies, by way of which many come.
     pub unlimited: Vec<IpNet>,
-    /// Connections among them that have left HTTP behind (WebSocket).
+    /// Connections among them that have left HTTP behind (WebSocket). A stream of HTTP/2 counts as one more. Where there
+    /// is room for none, clients of HTTP/2 are not told that they may ask.
     pub tunnels_max: u32,
     /// How long such a connection may stay open while nothing passes.
     pub tunnel_idle_max: Duration,
@@ -193,7 +194,16 @@ pub struct Client {
     place: Arc<AddressPlace>,
     gone: CancellationToken,
     /// Of HTTP/2 only.
-    leaving: Option<CancellationToken>,
+    signals: Option<Arc<Signals>>,
+}
+
+/// What a connection of HTTP/2 is told by its streams.
+#[derive(Debug, Default)]
+struct Signals {
+    /// The client is to go elsewhere.
+    leaving: CancellationToken,
+    /// Streams among them that have left HTTP.
+    tunnels: AtomicU32,
 }
 
 impl Client {
@@ -206,13 +216,13 @@ impl Client {
     /// Tells a client that speaks HTTP/2 to go elsewhere; what it has asked is still answered. One of HTTP/1.1 is told
     /// with an answer, by `Connection: close`.
     pub fn leave(&self) {
-        if let Some(leaving) = &self.leaving {
-            leaving.cancel();
+        if let Some(signals) = &self.signals {
+            signals.leaving.cancel();
         }
     }
 
-    /// A place for the connection when it leaves HTTP, if there is one.
+    /// A place for the connection, or the stream, when it leaves HTTP, if there is one.
     pub fn reserve_tunnel(&self) -> Option<Tunnel> {
-        Tunnel::reserve(&self.front, &self.place, &self.gone)
+        Tunnel::reserve(self)
     }
 }

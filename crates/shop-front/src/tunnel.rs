@@ -1,5 +1,5 @@
-//! Connections that have left HTTP behind (WebSocket): bytes pass both ways until both ends are done, nothing moves any
-//! more, or the process closes.
+//! What has left HTTP behind (WebSocket), a connection of HTTP/1.1 or a stream of HTTP/2: bytes pass both ways until both
+//! ends are done, nothing moves any more, or the process closes.
 
 use std::cell::Cell;
 use std::io;
@@ -13,9 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::addresses::AddressPlace;
 use crate::stream::WatchedStream;
-use crate::{Front, OpenConnection};
+use crate::{Client, Front, OpenConnection, Signals};
 
 const BUFFER_BYTES: usize = 8 * 1024;
 
@@ -24,34 +23,48 @@ const BUFFER_BYTES: usize = 8 * 1024;
 pub struct Tunnel {
     front: Arc<Front>,
     gone: CancellationToken,
+    /// Of the connection whose stream it is.
+    signals: Option<Arc<Signals>>,
     _open: OpenConnection,
 }
 
 impl Tunnel {
-    pub(crate) fn reserve(front: &Arc<Front>, place: &Arc<AddressPlace>, gone: &CancellationToken) -> Option<Self> {
+    pub(crate) fn reserve(client: &Client) -> Option<Self> {
+        let front = &client.front;
         let reserved = front.tunnels.fetch_update(Relaxed, Relaxed, |open| {
             (open < front.limits.tunnels_max).then_some(open + 1)
         });
         reserved.ok()?;
+        if let Some(signals) = &client.signals {
+            signals.tunnels.fetch_add(1, Relaxed);
+        }
         Some(Self {
             front: front.clone(),
-            gone: gone.clone(),
-            _open: OpenConnection::count(front, place.clone()),
+            gone: client.gone.clone(),
+            signals: client.signals.clone(),
+            _open: OpenConnection::count(front, client.place.clone()),
         })
     }
 
     /// Passes bytes between a client and a server that have both agreed to leave HTTP.
     pub async fn run(self, client: Upgraded, server: Upgraded) {
-        let Ok(client) = client.downcast::<TokioIo<WatchedStream>>() else {
-            return;
-        };
-        // What is no HTTP must not be watched as if it were.
-        let (from_client, to_client) = tokio::io::split(client.io.into_inner().into_transport());
+        match client.downcast::<TokioIo<WatchedStream>>() {
+            // What is no HTTP must not be watched as if it were.
+            Ok(client) => {
+                let transport = client.io.into_inner().into_transport();
+                self.join(transport, &client.read_buf, server).await;
+            }
+            Err(stream) => self.join(TokioIo::new(stream), &[], server).await,
+        }
+    }
+
+    async fn join(self, client: impl AsyncRead + AsyncWrite, said: &[u8], server: Upgraded) {
+        let (from_client, to_client) = tokio::io::split(client);
         let (from_server, mut to_server) = tokio::io::split(TokioIo::new(server));
         let stall_max = self.front.limits.stall_max;
         let moved = Cell::new(Instant::now());
         let passing = async {
-            timeout(stall_max, to_server.write_all(&client.read_buf)).await??;
+            timeout(stall_max, to_server.write_all(said)).await??;
             tokio::try_join!(
                 pass(from_client, to_server, stall_max, &moved),
                 pass(from_server, to_client, stall_max, &moved),
@@ -70,6 +83,9 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.front.tunnels.fetch_sub(1, Relaxed);
+        if let Some(signals) = &self.signals {
+            signals.tunnels.fetch_sub(1, Relaxed);
+        }
     }
 }
 

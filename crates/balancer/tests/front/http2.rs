@@ -30,7 +30,7 @@ const END_STREAM: u8 = 1;
 /// `GET`, `http`, `/`, and the authority `a`, by HPACK's static table.
 const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
 
-type Sender = SendRequest<Full<Bytes>>;
+pub(crate) type Sender = SendRequest<Full<Bytes>>;
 
 async fn client(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -40,11 +40,11 @@ async fn client(
     (sender, tokio::spawn(connection))
 }
 
-async fn connect(address: SocketAddr) -> (Sender, JoinHandle<Result<(), hyper::Error>>) {
+pub(crate) async fn connect(address: SocketAddr) -> (Sender, JoinHandle<Result<(), hyper::Error>>) {
     client(TcpStream::connect(address).await.expect("connected")).await
 }
 
-fn get(path: &str) -> Request<Full<Bytes>> {
+pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     let uri = format!("http://shop.example{path}");
     Request::get(uri).body(Full::default()).expect("a request")
 }

@@ -1,11 +1,19 @@
-//! WebSocket: connections that leave HTTP, and what bounds them.
+//! WebSocket: connections of HTTP/1.1 and streams of HTTP/2 that leave HTTP, and what bounds them.
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::http2::{self, Sender};
 use crate::protocols::{raw_backend, read_until};
 use crate::support::{DEADLINE, Front, eventually, limits, metric, raw, routes_to, status};
 
@@ -136,5 +144,106 @@ async fn draining_waits_for_no_websocket() {
     assert!(timeout(DEADLINE, front.balancer.drain()).await.expect("in time"));
     let mut rest = Vec::new();
     // An end or a reset: it is over.
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("in time");
+}
+
+/// Asks for a WebSocket as RFC 8441 has it.
+async fn ask_by_http2(sender: &mut Sender, path: &str) -> Response<Incoming> {
+    let request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(format!("http://shop.example{path}"))
+        .header("sec-websocket-version", "13")
+        .extension(Protocol::from_static("websocket"));
+    let request = request.body(Full::<Bytes>::default()).expect("a request");
+    let answer = timeout(DEADLINE, sender.send_request(request)).await;
+    answer.expect("in time").expect("an answer")
+}
+
+async fn open_by_http2(sender: &mut Sender) -> TokioIo<Upgraded> {
+    let answer = ask_by_http2(sender, "/chat").await;
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    for name in ["sec-websocket-accept", "connection", "upgrade"] {
+        assert!(!answer.headers().contains_key(name), "{name}: {answer:?}");
+    }
+    let upgraded = timeout(DEADLINE, hyper::upgrade::on(answer)).await;
+    TokioIo::new(upgraded.expect("in time").expect("a tunnel"))
+}
+
+/// A connection whose client knows what the server allows.
+async fn connect_by_http2(front: &Front) -> Sender {
+    let (mut sender, _) = http2::connect(front.public).await;
+    let answer = sender.send_request(http2::get("/refuses")).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    sender
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_http2_becomes_a_websocket_beside_others() {
+    let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
+    let mut sender = connect_by_http2(&front).await;
+    let (from, mut to) = tokio::io::split(open_by_http2(&mut sender).await);
+    let said = "long".repeat(200_000);
+    let mut heard = String::new();
+    let saying = async {
+        to.write_all(said.as_bytes()).await.expect("sent");
+        to.shutdown().await.expect("closed");
+    };
+    let mut from = from.take(said.len() as u64);
+    let both = async { tokio::join!(saying, from.read_to_string(&mut heard)) };
+    let ((), read) = timeout(DEADLINE, both).await.expect("in time");
+    read.expect("an echo");
+    assert!(heard == said, "{} bytes of {}", heard.len(), said.len());
+    let mut rest = Vec::new();
+    let mut from = from.into_inner();
+    timeout(DEADLINE, from.read_to_end(&mut rest))
+        .await
+        .expect("in time")
+        .expect("an end");
+    eventually("it is forgotten", || async {
+        metric(front.admin, "balancer_tunnels ").await == 0
+    })
+    .await;
+    let answer = sender.send_request(http2::get("/refuses")).await.expect("an answer");
+    assert_eq!(answer.status(), 200, "the connection is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_count_as_tunnels_do() {
+    let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
+    let mut sender = connect_by_http2(&front).await;
+    let first = open_by_http2(&mut sender).await;
+    let _second = open_by_http2(&mut sender).await;
+    assert_eq!(metric(front.admin, "balancer_tunnels ").await, 2);
+    assert_eq!(ask_by_http2(&mut sender, "/chat").await.status(), 503);
+    drop(first);
+    eventually("there is room again", || {
+        let mut sender = sender.clone();
+        async move { ask_by_http2(&mut sender, "/chat").await.status() == 200 }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_backend_stays_with_http_is_refused() {
+    let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
+    let mut sender = connect_by_http2(&front).await;
+    // Passed on, the backend's 200 would say that there is a WebSocket.
+    assert_eq!(ask_by_http2(&mut sender, "/refuses").await.status(), 502);
+    let connect = Request::connect("shop.example:80").body(Full::default());
+    let answer = sender
+        .send_request(connect.expect("a request"))
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 405, "this is no proxy for anything else");
+    assert_eq!(metric(front.admin, "balancer_tunnels ").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_waits_for_no_stream_either() {
+    let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
+    let mut sender = connect_by_http2(&front).await;
+    let mut stream = open_by_http2(&mut sender).await;
+    assert!(timeout(DEADLINE, front.balancer.drain()).await.expect("in time"));
+    let mut rest = Vec::new();
     let _ = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("in time");
 }
