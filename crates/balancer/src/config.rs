@@ -69,7 +69,7 @@ pub struct Config {
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
     pub connections_max: u32,
 
-    /// Open WebSockets among them; what is more is refused with 503.
+    /// Open WebSockets among them, each stream of HTTP/2 being one more; what is more is refused with 503.
     #[arg(long, env = "TUNNELS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
     pub tunnels_max: u32,
     /// Open connections of one client address in this process; what is more is closed at once. 0: no such limit, since

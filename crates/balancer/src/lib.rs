@@ -171,7 +171,8 @@ pub struct Limits {
     pub in_flight_max: u32,
     /// Open client connections.
     pub connections_max: u32,
-    /// Open client connections among them that have left HTTP behind (WebSocket).
+    /// Open client connections among them that have left HTTP behind (WebSocket); a stream of HTTP/2 that has counts as
+    /// one more.
     pub tunnels_max: u32,
     /// Open connections of one client's address; 0 means that there is no such limit.
     pub connections_per_address_max: u32,

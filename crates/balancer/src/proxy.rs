@@ -88,7 +88,10 @@ pub(crate) async fn serve(
     let coding = compress::wanted(client.side, &parts);
     let mut failovers = Vec::new();
     let tunnel = match &wish {
-        Some(_) => client.connection.reserve_tunnel().map(Some).ok_or(Refusal::Overloaded),
+        Some(_) => {
+            let reserved = client.connection.reserve_tunnel(&mut parts.extensions);
+            reserved.map(Some).ok_or(Refusal::Overloaded)
+        }
         None => Ok(None),
     };
     let (tunnel, outcome) = match tunnel {
@@ -107,6 +110,11 @@ pub(crate) async fn serve(
             (tunnel, order.await)
         }
     };
+    // From a balancer that reaches nobody its clients shall go to another.
+    let shall_leave = client.is_old(&worker.shared) || worker.shared.is_isolated();
+    if is_http2 && shall_leave {
+        client.connection.leave();
+    }
     let mut response = match outcome {
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match (wish, tunnel) {
             (Some(wish), Some(tunnel)) => {
@@ -120,7 +128,7 @@ pub(crate) async fn serve(
                 .as_ref()
                 .is_some_and(|wish| wish.takes_for_consent(answer.response.status())) =>
         {
-            refuse(&Refusal::NoAnswer, wants_page, &worker, exchange, &failovers)
+            refuse(&Refusal::NoWebSocket, wants_page, &worker, exchange, &failovers)
         }
         Ok(answer) => {
             let (mut parts, incoming) = answer.response.into_parts();
@@ -136,14 +144,9 @@ pub(crate) async fn serve(
     };
     let live = worker.shared.live.load();
     policy::apply(response.headers_mut(), client.hop(), &live.table.settings.headers);
-    // From a balancer that reaches nobody its clients shall go to another.
-    let shall_leave = client.is_old(&worker.shared) || worker.shared.is_isolated();
     if is_http2 {
         // Which has its own way to close, and knows no such header.
         response.headers_mut().remove(CONNECTION);
-        if shall_leave {
-            client.connection.leave();
-        }
     } else if is_chunked || shall_leave || worker.shared.is_draining() {
         response
             .headers_mut()

@@ -23,6 +23,7 @@ pub(crate) enum Refusal {
     Overloaded,
     ServiceGone { service: String },
     NoAnswer,
+    NoWebSocket,
     AnswerTooLate,
     OtherMethods { allow: String },
     TooManyRequests { retry_after_seconds: u32 },
@@ -77,6 +78,12 @@ impl Refusal {
                 "address-too-long",
                 "Address too long",
                 "The address is longer than 8 KiB.".to_owned(),
+            ),
+            Self::NoWebSocket => (
+                StatusCode::BAD_REQUEST,
+                "no-websocket",
+                "Nobody to talk to",
+                "There is no WebSocket at this address.".to_owned(),
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,

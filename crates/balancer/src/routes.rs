@@ -261,14 +261,8 @@ fn parse_route(file: FileRoute, services: &[ServiceNames], settings: &Settings) 
         balance: file.balance,
         hedge_after: file.hedge_after_ms.map(|ms| Duration::from_millis(ms.get())),
         compress: file.compress,
-        session_rate: match file.rate_per_s {
-            None => settings.session_rate,
-            Some(per_s) => rate_of(&per_s, file.burst.as_ref())?,
-        },
-        address_rate: match file.address_rate_per_s {
-            None => None,
-            Some(per_s) => rate_of(&per_s, file.address_burst.as_ref())?,
-        },
+        session_rate: rate_of(file.rate_per_s, file.burst)?.unwrap_or(settings.session_rate),
+        address_rate: rate_of(file.address_rate_per_s, file.address_burst)?.flatten(),
     })
 }
 

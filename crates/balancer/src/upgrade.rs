@@ -84,6 +84,7 @@ impl Wish {
             Way::Connect => {
                 parts.status = StatusCode::OK;
                 parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+                parts.headers.remove(CONTENT_LENGTH);
             }
         }
         exchange.status = parts.status;

@@ -67,6 +67,19 @@ impl AddressConnections {
     }
 }
 
+impl AddressPlace {
+    /// One more for the same address.
+    pub(crate) fn another(&self) -> Option<Self> {
+        match self.counted {
+            Some(address) => self.connections.enter(address, true),
+            None => Some(Self {
+                counted: None,
+                connections: self.connections.clone(),
+            }),
+        }
+    }
+}
+
 impl Drop for AddressPlace {
     fn drop(&mut self) {
         let Some(address) = self.counted else {

@@ -5,13 +5,12 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderName, TRANSFER_ENCODING, UPGRADE};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::patience::Patience;
 use crate::stream::WatchedStream;
+use crate::tunnel::StreamEnd;
 use crate::{Front, Signals};
 
 /// Requests at a time on one connection.
@@ -61,7 +61,7 @@ pub(crate) async fn serve<S, B>(
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let streams = Streams(Rc::new(Activity::new(front.limits.stall_max, signals.clone())));
+    let streams = Streams(Rc::new(Activity::new(front.limits.stall_max)));
     let activity = streams.0.clone();
     let service = Tracked {
         service,
@@ -128,51 +128,56 @@ pub(crate) async fn serve<S, B>(
 /// What goes on on one connection.
 struct Activity {
     stall_max: Duration,
-    signals: Arc<Signals>,
     has_begun: Cell<bool>,
     open: Cell<u32>,
-    last_used: Cell<Instant>,
+    last_closed: Cell<Instant>,
     completed: Cell<u32>,
     abandoned: Cell<u32>,
     is_abusive: CancellationToken,
     /// The exchange whose stream hyper is about to spawn.
     beginning: RefCell<Option<Rc<Exchange>>>,
+    /// The exchange whose stream is being polled.
+    polled: RefCell<Option<Rc<Exchange>>>,
 }
 
 impl Activity {
-    fn new(stall_max: Duration, signals: Arc<Signals>) -> Self {
+    fn new(stall_max: Duration) -> Self {
         Self {
             stall_max,
-            signals,
             has_begun: Cell::new(false),
             open: Cell::new(0),
-            last_used: Cell::new(Instant::now()),
+            last_closed: Cell::new(Instant::now()),
             completed: Cell::new(0),
             abandoned: Cell::new(0),
             is_abusive: CancellationToken::new(),
             beginning: RefCell::new(None),
+            polled: RefCell::new(None),
         }
     }
 
     fn idle_since(&self) -> Instant {
-        if self.open.get() > 0 || self.signals.tunnels.load(Relaxed) > 0 {
-            self.last_used.set(Instant::now());
+        if self.open.get() > 0 {
+            Instant::now()
+        } else {
+            self.last_closed.get()
         }
-        self.last_used.get()
     }
 }
 
-/// One request and its answer.
+/// One request and its answer, or the tunnel that its stream became.
 struct Exchange {
     activity: Rc<Activity>,
     patience: RefCell<Patience>,
     /// What hyper was given last, while it has not asked for more: it waits for the client to take what came before.
     handed_bytes: Cell<Option<usize>>,
     is_complete: Cell<bool>,
+    /// Of a request to leave HTTP.
+    tunnel_end: Option<CancellationToken>,
+    is_tunnel: Cell<bool>,
 }
 
 impl Exchange {
-    fn begin(activity: &Rc<Activity>) -> Rc<Self> {
+    fn begin(activity: &Rc<Activity>, asks_to_leave: bool) -> Rc<Self> {
         activity.has_begun.set(true);
         activity.open.update(|open| open + 1);
         Rc::new(Self {
@@ -180,7 +185,18 @@ impl Exchange {
             patience: RefCell::new(Patience::new(activity.stall_max)),
             handed_bytes: Cell::new(None),
             is_complete: Cell::new(false),
+            tunnel_end: asks_to_leave.then(CancellationToken::new),
+            is_tunnel: Cell::new(false),
         })
+    }
+
+    /// When the client has not taken the rest for too long since its tunnel ended.
+    async fn tunnel_overdue(&self) {
+        match &self.tunnel_end {
+            Some(end) => end.cancelled().await,
+            None => std::future::pending().await,
+        }
+        tokio::time::sleep(self.activity.stall_max).await;
     }
 
     fn asked_for_more(&self, cx: &mut Context<'_>) {
@@ -203,7 +219,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let activity = &self.activity;
         activity.open.update(|open| open - 1);
-        activity.last_used.set(Instant::now());
+        activity.last_closed.set(Instant::now());
+        if self.is_tunnel.get() {
+            // It has its own limits, and says nothing about answers.
+            return;
+        }
         if self.is_complete.get() {
             activity.completed.update(|completed| completed.saturating_add(1));
             return;
@@ -216,7 +236,8 @@ impl Drop for Exchange {
 }
 
 /// Runs the streams of one connection on its thread. hyper asks the service first and spawns the stream at once, so
-/// that what the service has left belongs to it.
+/// that what the service has left belongs to it. What writes to a stream that has left HTTP is spawned while that stream is
+/// polled.
 #[derive(Clone)]
 struct Streams(Rc<Activity>);
 
@@ -225,18 +246,31 @@ where
     F: Future + 'static,
 {
     fn execute(&self, stream: F) {
-        let exchange = self.0.beginning.take();
+        let activity = self.0.clone();
+        let Some(exchange) = activity.beginning.take() else {
+            if let Some(exchange) = activity.polled.borrow().clone() {
+                exchange.is_tunnel.set(true);
+                tokio::task::spawn_local(async move {
+                    tokio::select! {
+                        biased;
+                        _ = stream => {}
+                        () = exchange.tunnel_overdue() => {}
+                    }
+                });
+            }
+            return;
+        };
         tokio::task::spawn_local(async move {
             let mut stream = pin!(stream);
             std::future::poll_fn(|cx| {
-                if stream.as_mut().poll(cx).is_ready() {
+                activity.polled.replace(Some(exchange.clone()));
+                let polled = stream.as_mut().poll(cx);
+                activity.polled.take();
+                if polled.is_ready() {
                     return Poll::Ready(());
                 }
                 // Given up, the stream is dropped, and so reset.
-                match &exchange {
-                    Some(exchange) => exchange.poll_overdue(cx),
-                    None => Poll::Pending,
-                }
+                exchange.poll_overdue(cx)
             })
             .await;
         });
@@ -259,8 +293,11 @@ where
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let exchange = Exchange::begin(&self.activity);
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let exchange = Exchange::begin(&self.activity, request.method() == Method::CONNECT);
+        if let Some(end) = &exchange.tunnel_end {
+            request.extensions_mut().insert(StreamEnd(end.clone()));
+        }
         self.activity.beginning.replace(Some(exchange.clone()));
         let answering = self.service.call(request);
         Box::pin(async move {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use http::Extensions;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -45,8 +46,8 @@ pub struct Limits {
     pub connections_per_address_max: u32,
     /// For whom that doesn't hold: proxies, by way of which many come.
     pub unlimited: Vec<IpNet>,
-    /// Connections among them that have left HTTP behind (WebSocket). A stream of HTTP/2 counts as one more. Where there
-    /// is room for none, clients of HTTP/2 are not told that they may ask.
+    /// Connections among them that have left HTTP behind (WebSocket). A stream of HTTP/2 that has is one more, of its
+    /// client's address as well. Where there may be none, clients of HTTP/2 are not told that they could ask.
     pub tunnels_max: u32,
     /// How long such a connection may stay open while nothing passes.
     pub tunnel_idle_max: Duration,
@@ -95,7 +96,7 @@ impl Front {
         })
     }
 
-    /// Connections that are open now.
+    /// Connections that are open now, and streams of HTTP/2 that have left HTTP behind.
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
     }
@@ -105,7 +106,7 @@ impl Front {
         self.parked.load(Relaxed)
     }
 
-    /// Connections among them that have left HTTP behind.
+    /// Those among them that have left HTTP behind.
     pub fn tunnels(&self) -> u32 {
         self.tunnels.load(Relaxed)
     }
@@ -197,12 +198,12 @@ pub struct Client {
     signals: Option<Arc<Signals>>,
 }
 
-/// What a connection of HTTP/2 is told by its streams.
+/// What the streams of a connection of HTTP/2 tell it, and what they share.
 #[derive(Debug, Default)]
 struct Signals {
     /// The client is to go elsewhere.
     leaving: CancellationToken,
-    /// Streams among them that have left HTTP.
+    /// Streams that have left HTTP.
     tunnels: AtomicU32,
 }
 
@@ -221,8 +222,8 @@ impl Client {
         }
     }
 
-    /// A place for the connection, or the stream, when it leaves HTTP, if there is one.
-    pub fn reserve_tunnel(&self) -> Option<Tunnel> {
-        Tunnel::reserve(self)
+    /// A place for the connection, or the stream, when it leaves HTTP, if there is one. The extensions are the request's.
+    pub fn reserve_tunnel(&self, extensions: &mut Extensions) -> Option<Tunnel> {
+        Tunnel::reserve(self, extensions)
     }
 }

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use http::Extensions;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -14,35 +15,68 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::stream::WatchedStream;
-use crate::{Client, Front, OpenConnection, Signals};
+use crate::{Client, Front, Limits, OpenConnection, Signals};
 
 const BUFFER_BYTES: usize = 8 * 1024;
+/// Of one connection of HTTP/2. Whoever needs more opens another.
+const TUNNELS_PER_CONNECTION_MAX: u32 = 10;
+
+/// Tells the stream of a request of HTTP/2 that its tunnel has ended. It travels with the request.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamEnd(pub(crate) CancellationToken);
 
 /// A place among the tunnels, taken until it is dropped. Counts as a connection as well.
 #[derive(Debug)]
 pub struct Tunnel {
     front: Arc<Front>,
     gone: CancellationToken,
-    /// Of the connection whose stream it is.
-    signals: Option<Arc<Signals>>,
+    _stream: Option<Stream>,
     _open: OpenConnection,
 }
 
+/// A place among the tunnels of one connection of HTTP/2.
+#[derive(Debug)]
+struct Stream {
+    signals: Arc<Signals>,
+    end: StreamEnd,
+}
+
+impl Stream {
+    fn reserve(signals: &Arc<Signals>, extensions: &mut Extensions) -> Option<Self> {
+        let end = extensions.remove::<StreamEnd>()?;
+        take_one(&signals.tunnels, TUNNELS_PER_CONNECTION_MAX)?;
+        Some(Self {
+            signals: signals.clone(),
+            end,
+        })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.signals.tunnels.fetch_sub(1, Relaxed);
+        self.end.0.cancel();
+    }
+}
+
 impl Tunnel {
-    pub(crate) fn reserve(client: &Client) -> Option<Self> {
+    pub(crate) fn reserve(client: &Client, extensions: &mut Extensions) -> Option<Self> {
         let front = &client.front;
-        let reserved = front.tunnels.fetch_update(Relaxed, Relaxed, |open| {
-            (open < front.limits.tunnels_max).then_some(open + 1)
-        });
-        reserved.ok()?;
-        if let Some(signals) = &client.signals {
-            signals.tunnels.fetch_add(1, Relaxed);
-        }
+        let (stream, place) = match &client.signals {
+            // The connection becomes the tunnel.
+            None => (None, client.place.clone()),
+            // The tunnel comes beside its connection.
+            Some(signals) => (
+                Some(Stream::reserve(signals, extensions)?),
+                Arc::new(client.place.another()?),
+            ),
+        };
+        take_one(&front.tunnels, front.limits.tunnels_max)?;
         Some(Self {
             front: front.clone(),
             gone: client.gone.clone(),
-            signals: client.signals.clone(),
-            _open: OpenConnection::count(front, client.place.clone()),
+            _stream: stream,
+            _open: OpenConnection::count(front, place),
         })
     }
 
@@ -62,18 +96,18 @@ impl Tunnel {
         let (from_client, to_client) = tokio::io::split(client);
         let (from_server, mut to_server) = tokio::io::split(TokioIo::new(server));
         let stall_max = self.front.limits.stall_max;
-        let moved = Cell::new(Instant::now());
+        let activity = Activity::default();
         let passing = async {
             timeout(stall_max, to_server.write_all(said)).await??;
             tokio::try_join!(
-                pass(from_client, to_server, stall_max, &moved),
-                pass(from_server, to_client, stall_max, &moved),
+                pass(from_client, to_server, stall_max, &activity),
+                pass(from_server, to_client, stall_max, &activity),
             )
         };
         tokio::select! {
             // Whatever ends it, both ends see their connection close.
             _ = passing => {}
-            () = idle_for_too_long(&moved, self.front.limits.tunnel_idle_max) => {}
+            () = idle_for_too_long(&activity, &self.front.limits) => {}
             () = self.front.close.cancelled() => {}
             () = self.gone.cancelled() => {}
         }
@@ -83,8 +117,29 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.front.tunnels.fetch_sub(1, Relaxed);
-        if let Some(signals) = &self.signals {
-            signals.tunnels.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Takes one, unless so many are taken.
+fn take_one(taken: &AtomicU32, max: u32) -> Option<()> {
+    taken
+        .fetch_update(Relaxed, Relaxed, |taken| (taken < max).then_some(taken + 1))
+        .ok()
+        .map(drop)
+}
+
+/// What moves in a tunnel.
+struct Activity {
+    last: Cell<Instant>,
+    /// One direction is done.
+    is_half_closed: Cell<bool>,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            last: Cell::new(Instant::now()),
+            is_half_closed: Cell::new(false),
         }
     }
 }
@@ -94,26 +149,35 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     stall_max: Duration,
-    moved: &Cell<Instant>,
+    activity: &Activity,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let bytes = from.read(&mut buffer).await?;
+        activity.last.set(Instant::now());
         if bytes == 0 {
+            activity.is_half_closed.set(true);
             return timeout(stall_max, to.shutdown()).await?;
         }
-        moved.set(Instant::now());
         timeout(stall_max, to.write_all(&buffer[..bytes])).await??;
         timeout(stall_max, to.flush()).await??;
     }
 }
 
-async fn idle_for_too_long(moved: &Cell<Instant>, idle_max: Duration) {
+/// Who has nothing more to say may be gone for good: a stream that was reset looks like one that was ended. Then the other
+/// is waited for no longer than for any client that takes nothing.
+async fn idle_for_too_long(activity: &Activity, limits: &Limits) {
     loop {
-        let end = moved.get() + idle_max;
+        let idle_max = if activity.is_half_closed.get() {
+            limits.stall_max
+        } else {
+            limits.tunnel_idle_max
+        };
+        let end = activity.last.get() + idle_max;
         if Instant::now() >= end {
             return;
         }
-        tokio::time::sleep_until(end).await;
+        // Looked at more often than it ends, since the limit may become a shorter one meanwhile.
+        tokio::time::sleep_until(end.min(Instant::now() + limits.stall_max)).await;
     }
 }

@@ -49,6 +49,9 @@ pub enum RoutesFault {
     /// A rate or burst out of range.
     #[error("a rate must be 0 (none) to 1000000 a second, and a burst at least 1")]
     BadRate,
+    /// What may come at once, of what isn't limited here.
+    #[error("a burst says nothing without its rate")]
+    BurstAlone,
     /// Not an address or network.
     #[error("{0:?} is neither an address nor a network like 10.0.0.0/8")]
     BadNetwork(String),

@@ -107,14 +107,10 @@ impl Settings {
             allow,
         });
         Ok(Self {
-            session_rate: match rate_limits.session_per_s {
-                None => Rate::new(SESSION_PER_S_DEFAULT, SESSION_BURST_DEFAULT),
-                Some(per_s) => rate_of(&per_s, rate_limits.session_burst.as_ref())?,
-            },
-            address_rate: match rate_limits.address_per_s {
-                None => Rate::new(ADDRESS_PER_S_DEFAULT, ADDRESS_BURST_DEFAULT),
-                Some(per_s) => rate_of(&per_s, rate_limits.address_burst.as_ref())?,
-            },
+            session_rate: rate_of(rate_limits.session_per_s, rate_limits.session_burst)?
+                .unwrap_or_else(|| Rate::new(SESSION_PER_S_DEFAULT, SESSION_BURST_DEFAULT)),
+            address_rate: rate_of(rate_limits.address_per_s, rate_limits.address_burst)?
+                .unwrap_or_else(|| Rate::new(ADDRESS_PER_S_DEFAULT, ADDRESS_BURST_DEFAULT)),
             maintenance,
             headers: parse_headers(headers)?,
             crawlers: crawlers.map_or_else(
@@ -145,8 +141,18 @@ fn parse_headers(headers: FileHeaders) -> Result<Headers, Misplaced> {
     })
 }
 
-/// None where there is no limit: a rate of 0. Without a burst it is what comes in two seconds.
-pub(super) fn rate_of(per_s: &Spanned<f64>, burst: Option<&Spanned<u32>>) -> Result<Option<Rate>, Misplaced> {
+/// What the file says of a rate, if anything; `Some(None)` is no limit, a rate of 0. Without a burst it is what comes in two
+/// seconds.
+pub(super) fn rate_of(
+    per_s: Option<Spanned<f64>>,
+    burst: Option<Spanned<u32>>,
+) -> Result<Option<Option<Rate>>, Misplaced> {
+    let Some(per_s) = per_s else {
+        return match burst {
+            None => Ok(None),
+            Some(burst) => Err(RoutesFault::BurstAlone.at(burst.span().start)),
+        };
+    };
     let rate = *per_s.get_ref();
     if !(0.0..=PER_S_MAX).contains(&rate) {
         return Err(RoutesFault::BadRate.at(per_s.span().start));
@@ -157,5 +163,5 @@ pub(super) fn rate_of(per_s: &Spanned<f64>, burst: Option<&Spanned<u32>>) -> Res
         // At most two millions, at least one.
         None => (rate * 2.0).ceil().max(1.0) as u32,
     };
-    Ok(Rate::new(rate, burst))
+    Ok(Some(Rate::new(rate, burst)))
 }

@@ -229,6 +229,8 @@ fn unusable_files_are_refused_with_their_place() {
             9,
             "a burst at least",
         ),
+        (with(&route("/x", "burst = 5")), 11, 9, "a burst says nothing"),
+        (with("[rate_limits]\naddress_burst = 5"), 9, 17, "a burst says nothing"),
         (with("[maintenance]\nallow = [\"here\"]"), 9, 10, "\"here\" is neither"),
         (with("[headers]\nhsts_max_age_s = \"long\""), 9, 18, "invalid type"),
         (format!("{SERVICE}{}", route("/x", "")), 1, 1, "no route for \"/\""),

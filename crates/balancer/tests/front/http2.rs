@@ -86,6 +86,25 @@ async fn many_requests_share_a_connection_and_reach_the_backend_as_http1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_are_told_that_they_may_ask_for_a_websocket() {
+    let backend = Backend::start("inventory-1").await;
+    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
+    let mut raw = Raw::connect(front.public, &[]).await;
+    let mut head = [0; 9];
+    raw.stream.read_exact(&mut head).await.expect("a frame");
+    let [_, _, length, SETTINGS, ..] = head else {
+        panic!("no settings: {head:?}");
+    };
+    let mut settings = vec![0; length.into()];
+    raw.stream.read_exact(&mut settings).await.expect("settings");
+    // SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441, section 3).
+    assert!(
+        settings.chunks(6).any(|setting| setting == [0, 8, 0, 0, 0, 1]),
+        "{settings:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_is_chosen_over_tls_by_whom_offers_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let backend = Backend::start("inventory-1").await;

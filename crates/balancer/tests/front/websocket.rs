@@ -1,6 +1,7 @@
 //! WebSocket: connections of HTTP/1.1 and streams of HTTP/2 that leave HTTP, and what bounds them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -169,18 +170,38 @@ async fn open_by_http2(sender: &mut Sender) -> TokioIo<Upgraded> {
     TokioIo::new(upgraded.expect("in time").expect("a tunnel"))
 }
 
-/// A connection whose client knows what the server allows.
-async fn connect_by_http2(front: &Front) -> Sender {
-    let (mut sender, _) = http2::connect(front.public).await;
-    let answer = sender.send_request(http2::get("/refuses")).await.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    sender
+/// A backend that agrees, goes on talking as it likes, and doesn't mind who has nothing more to say.
+async fn stubborn_backend(chunk: &'static [u8]) -> SocketAddr {
+    raw_backend(move |_, mut stream| async move {
+        let agrees = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let mut said = stream.write_all(agrees.as_bytes()).await;
+        while said.is_ok() && !chunk.is_empty() {
+            said = stream.write_all(chunk).await;
+        }
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+fn impatient() -> balancer::Limits {
+    balancer::Limits {
+        client_stall_max: Duration::from_millis(300),
+        ..limits()
+    }
+}
+
+async fn no_tunnel_is_left(front: &Front) {
+    eventually("it is forgotten", || async {
+        metric(front.admin, "balancer_tunnels ").await == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_http2_becomes_a_websocket_beside_others() {
     let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
-    let mut sender = connect_by_http2(&front).await;
+    let (mut sender, _) = http2::connect(front.public).await;
     let (from, mut to) = tokio::io::split(open_by_http2(&mut sender).await);
     let said = "long".repeat(200_000);
     let mut heard = String::new();
@@ -199,10 +220,7 @@ async fn a_stream_of_http2_becomes_a_websocket_beside_others() {
         .await
         .expect("in time")
         .expect("an end");
-    eventually("it is forgotten", || async {
-        metric(front.admin, "balancer_tunnels ").await == 0
-    })
-    .await;
+    no_tunnel_is_left(&front).await;
     let answer = sender.send_request(http2::get("/refuses")).await.expect("an answer");
     assert_eq!(answer.status(), 200, "the connection is still there");
 }
@@ -210,7 +228,7 @@ async fn a_stream_of_http2_becomes_a_websocket_beside_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_count_as_tunnels_do() {
     let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
-    let mut sender = connect_by_http2(&front).await;
+    let (mut sender, _) = http2::connect(front.public).await;
     let first = open_by_http2(&mut sender).await;
     let _second = open_by_http2(&mut sender).await;
     assert_eq!(metric(front.admin, "balancer_tunnels ").await, 2);
@@ -226,9 +244,9 @@ async fn streams_count_as_tunnels_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_whose_backend_stays_with_http_is_refused() {
     let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
-    let mut sender = connect_by_http2(&front).await;
+    let (mut sender, _) = http2::connect(front.public).await;
     // Passed on, the backend's 200 would say that there is a WebSocket.
-    assert_eq!(ask_by_http2(&mut sender, "/refuses").await.status(), 502);
+    assert_eq!(ask_by_http2(&mut sender, "/refuses").await.status(), 400);
     let connect = Request::connect("shop.example:80").body(Full::default());
     let answer = sender
         .send_request(connect.expect("a request"))
@@ -239,9 +257,76 @@ async fn a_stream_whose_backend_stays_with_http_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_reset_leaves_no_tunnel() {
+    let front = Front::start(&routes_to(stubborn_backend(b"").await), impatient(), 1).await;
+    let (mut sender, _) = http2::connect(front.public).await;
+    drop(open_by_http2(&mut sender).await);
+    no_tunnel_is_left(&front).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_of_a_stream_keeps_nothing() {
+    let front = Front::start(&routes_to(stubborn_backend(&[0; 8192]).await), impatient(), 1).await;
+    let (mut sender, _) = http2::connect(front.public).await;
+    let _never_read = open_by_http2(&mut sender).await;
+    no_tunnel_is_left(&front).await;
+    // Whatever was kept for the client would be waited for.
+    assert!(timeout(DEADLINE, front.balancer.drain()).await.expect("in time"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_no_more_streams_than_connections() {
+    let narrow = balancer::Limits {
+        connections_per_address_max: 2,
+        tunnels_max: 100,
+        ..limits()
+    };
+    let front = Front::start(&routes_to(echo_backend().await), narrow, 1).await;
+    let (mut sender, _) = http2::connect(front.public).await;
+    let _beside_its_connection = open_by_http2(&mut sender).await;
+    assert_eq!(ask_by_http2(&mut sender, "/chat").await.status(), 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_only_so_many() {
+    let wide = balancer::Limits {
+        tunnels_max: 100,
+        ..limits()
+    };
+    let front = Front::start(&routes_to(echo_backend().await), wide, 1).await;
+    let (mut sender, _) = http2::connect(front.public).await;
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(open_by_http2(&mut sender).await);
+    }
+    assert_eq!(ask_by_http2(&mut sender, "/chat").await.status(), 503);
+    let (mut other, _) = http2::connect(front.public).await;
+    open.push(open_by_http2(&mut other).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_ends_with_its_tunnels() {
+    let short_lived = balancer::Limits {
+        connection_age_max: Duration::ZERO,
+        ..limits()
+    };
+    let front = Front::start(&routes_to(echo_backend().await), short_lived, 1).await;
+    let (mut sender, connection) = http2::connect(front.public).await;
+    let mut stream = open_by_http2(&mut sender).await;
+    stream.write_all(b"still there").await.expect("sent");
+    let mut heard = [0; 11];
+    timeout(DEADLINE, stream.read_exact(&mut heard))
+        .await
+        .expect("in time")
+        .expect("an echo");
+    drop(stream);
+    let _ = timeout(DEADLINE, connection).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn draining_waits_for_no_stream_either() {
     let front = Front::start(&routes_to(echo_backend().await), limits(), 1).await;
-    let mut sender = connect_by_http2(&front).await;
+    let (mut sender, _) = http2::connect(front.public).await;
     let mut stream = open_by_http2(&mut sender).await;
     assert!(timeout(DEADLINE, front.balancer.drain()).await.expect("in time"));
     let mut rest = Vec::new();
