@@ -31,7 +31,7 @@ pub struct Config {
     #[arg(long, env = "LISTEN_PRIVATE", default_value = "0.0.0.0:9000")]
     pub listen_private: SocketAddr,
 
-    /// Address for operators: /livez, /, /livez, /readyz, /metrics and /backends.
+    /// Address for operators: /, /livez, /readyz, /metrics and /backends.
     #[arg(long, env = "LISTEN_ADMIN", default_value = "0.0.0.0:9100")]
     pub listen_admin: SocketAddr,
 

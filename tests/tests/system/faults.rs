@@ -131,6 +131,10 @@ async fn killing_a_queue_node_and_an_object_store_node_is_not_noticed() -> Resul
     let seen = while_buying(&stack, || async {
         stack.kill("rabbitmq-2").await?;
         stack.kill("objects-2").await?;
+        // One after the other, so that they come to all the nodes that are left, and these ask the dead one.
+        for _ in 0..8 {
+            accepted_id(upload(&customer, "profile", picture(400, 300, ImageFormat::Jpeg)?).await?).await?;
+        }
         let id = accepted_id(upload(&customer, "profile", picture(400, 300, ImageFormat::Jpeg)?).await?).await?;
         let photo = wait_for_status(&customer, id, "ready").await?;
         let version = photo["version"].as_i64().context("version")?;
