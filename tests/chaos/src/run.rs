@@ -24,10 +24,12 @@ use crate::{
     topology::{Topology, label},
 };
 
-/// What is frozen, cut off, slow or full is so for so long.
+/// What is dead, frozen, cut off, slow or full is so for so long. What others ask a dead one may seem to work while it is
+/// away for a moment only: its kernel, or its successor's, tells them then.
 const ABSENCE: Duration = Duration::from_secs(10);
-/// What is dead stays dead for so long at least, and until customers are served again, but not for ever.
-const DEAD_MIN: Duration = Duration::from_secs(3);
+/// What ended at the limit of its memory starts again by itself, hardly before this.
+const RESTART_MIN: Duration = Duration::from_secs(3);
+/// And until customers are served again, but not for ever.
 const DEAD_MAX: Duration = Duration::from_secs(20);
 /// Where nobody is left to serve, nothing would be gained by waiting.
 const NOBODY_LEFT: Duration = Duration::from_secs(6);
@@ -320,9 +322,9 @@ impl Run {
         let (at_least, at_most) = match fault.action {
             action if action.is_timed() => (ABSENCE, ABSENCE),
             // It starts again by itself.
-            Action::Memory => (DEAD_MIN, DEAD_MAX),
+            Action::Memory => (RESTART_MIN, DEAD_MAX),
             _ if fault.leaves_nobody() => (NOBODY_LEFT, NOBODY_LEFT),
-            _ => (DEAD_MIN, DEAD_MAX),
+            _ => (ABSENCE, DEAD_MAX),
         };
         let mut served_after = None;
         while since.elapsed() < at_most && (served_after.is_none() || since.elapsed() < at_least) {
