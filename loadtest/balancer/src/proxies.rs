@@ -120,6 +120,10 @@ impl Running {
             }
         };
         let mut running = Self { proxy, process };
+        if matches!(proxy, Proxy::Ours) {
+            // Until it has seen a backend it serves as well, and sends each client elsewhere with its answer.
+            wait_until_answered(admin(1), "/readyz", &mut running.process)?;
+        }
         wait_until_answered(proxy.address(), "/bytes/1", &mut running.process)?;
         Ok(running)
     }
