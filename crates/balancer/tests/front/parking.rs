@@ -159,12 +159,6 @@ async fn it_can_still_become_a_tunnel() {
     wait_until_parked(&front, 1).await;
     client.write_all(websocket::ASK.as_bytes()).await.expect("sent");
     assert_eq!(status(&answer(&mut client).await), 101);
-    client.write_all(b"hello").await.expect("sent");
-    let mut heard = [0; 5];
-    timeout(DEADLINE, client.read_exact(&mut heard))
-        .await
-        .expect("in time")
-        .expect("an echo");
-    assert_eq!(&heard, b"hello");
+    websocket::assert_echoes(&mut client, b"hello").await;
     assert_eq!(metric(front.admin, "balancer_connections_parked ").await, 0);
 }

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -37,6 +37,17 @@ pub(crate) async fn echo_backend() -> SocketAddr {
         let _ = to.shutdown().await;
     })
     .await
+}
+
+/// Says something through a tunnel to an `echo_backend`, and hears it again.
+pub(crate) async fn assert_echoes(tunnel: &mut (impl AsyncRead + AsyncWrite + Unpin), said: &[u8]) {
+    tunnel.write_all(said).await.expect("sent");
+    let mut heard = vec![0; said.len()];
+    timeout(DEADLINE, tunnel.read_exact(&mut heard))
+        .await
+        .expect("in time")
+        .expect("an echo");
+    assert_eq!(heard, said);
 }
 
 async fn open(address: SocketAddr) -> (TcpStream, String) {
@@ -313,12 +324,7 @@ async fn an_old_connection_ends_with_its_tunnels() {
     let front = Front::start(&routes_to(echo_backend().await), short_lived, 1).await;
     let (mut sender, connection) = http2::connect(front.public).await;
     let mut stream = open_by_http2(&mut sender).await;
-    stream.write_all(b"still there").await.expect("sent");
-    let mut heard = [0; 11];
-    timeout(DEADLINE, stream.read_exact(&mut heard))
-        .await
-        .expect("in time")
-        .expect("an echo");
+    assert_echoes(&mut stream, b"still there").await;
     drop(stream);
     let _ = timeout(DEADLINE, connection).await.expect("in time");
 }
