@@ -4,10 +4,10 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::net::IpAddr;
 
 use http::header::COOKIE;
-use http::{HeaderName, Request};
+use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 
-use crate::forwarded::FORWARDED_FOR;
+use crate::forwarded::{self, Hop};
 
 /// How a backend is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -52,21 +52,21 @@ impl TryFrom<String> for HeaderText {
 }
 
 impl Algorithm {
-    /// The key by which this request, as it goes to the backend, sticks to one. None where any of them will do.
-    /// `customer` is who asks, where that could be told.
-    pub(crate) fn key_of<B>(&self, request: &Request<B>, customer: Option<IpAddr>) -> Option<u64> {
+    /// The key by which a request for this path sticks to one backend. None where any of them will do. `customer` is who
+    /// asks, where that could be told.
+    pub(crate) fn key_of(&self, path: &str, headers: &HeaderMap, hop: Hop, customer: Option<IpAddr>) -> Option<u64> {
         let Self::ConsistentHash(key) = self else {
             return None;
         };
-        if let (HashKey::Client, Some(customer)) = (key, customer) {
-            return Some(hash(customer.to_string().as_bytes()));
-        }
-        let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).map(http::HeaderValue::as_bytes);
         let value = match key {
-            HashKey::Path => request.uri().path().as_bytes(),
+            HashKey::Path => path.as_bytes(),
             // Edges and services are believed about who comes first.
-            HashKey::Client => text(&FORWARDED_FOR)?.split(|&byte| byte == b',').next()?.trim_ascii(),
+            HashKey::Client => {
+                let client =
+                    customer.map_or_else(|| forwarded::farthest(headers, hop), |customer| customer.to_string());
+                return Some(hash(client.as_bytes()));
+            }
             HashKey::Header(name) => text(&name.0)?,
             HashKey::Cookie(name) => headers
                 .get_all(COOKIE)
@@ -97,6 +97,8 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Side;
+    use crate::forwarded::tests::hop;
 
     #[derive(Debug, Deserialize)]
     struct Line {
@@ -108,13 +110,14 @@ mod tests {
     }
 
     fn key(text: &str, pairs: &[(&str, &str)]) -> Option<u64> {
-        let mut request = Request::get("/products/7?page=2");
+        let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            request = request.header(*name, *value);
+            let name: HeaderName = name.parse().expect("a name");
+            headers.append(name, value.parse().expect("a value"));
         }
         parsed(text)
             .expect("an algorithm")
-            .key_of(&request.body(()).expect("a request"), None)
+            .key_of("/products/7", &headers, hop(Side::Origin), None)
     }
 
     #[test]

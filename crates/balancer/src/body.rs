@@ -23,8 +23,10 @@ const RESPONSE_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("the connection failed within a body")]
-    Connection(#[source] hyper::Error),
+    #[error("the client's connection failed within a body")]
+    Client(#[source] hyper::Error),
+    #[error("the backend's connection failed within a body")]
+    Backend(#[source] std::io::Error),
     #[error("the body is larger than allowed")]
     TooLarge,
     #[error("the body stood still for too long")]
@@ -33,8 +35,7 @@ pub(crate) enum BodyError {
     Encoding(#[source] std::io::Error),
 }
 
-/// How far a client's body has come. hyper reports only that sending failed or took too long; here is whose doing it
-/// was.
+/// How far a client's body has come: whose doing it is that a request takes long or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upload {
     /// All that has come was passed on: since then it is the backend's turn.
@@ -110,6 +111,8 @@ pub(crate) enum RequestBody {
 #[derive(Debug)]
 pub(crate) struct StreamingBody {
     incoming: Incoming,
+    /// What was taken of it for a backend that could not be sent anything.
+    unsent: Bytes,
     bytes_left: u64,
     idle: IdleTimer,
     upload: Rc<Cell<Upload>>,
@@ -119,6 +122,7 @@ impl StreamingBody {
     pub(crate) fn new(incoming: Incoming, bytes_max: u64, upload: Rc<Cell<Upload>>) -> Self {
         Self {
             incoming,
+            unsent: Bytes::new(),
             bytes_left: bytes_max,
             idle: IdleTimer::new(REQUEST_IDLE_MAX),
             upload,
@@ -131,6 +135,9 @@ impl StreamingBody {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.unsent.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.unsent)))));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             self.upload.set(Upload::AwaitsClient);
             ready!(self.idle.poll_waiting(cx));
@@ -140,7 +147,7 @@ impl StreamingBody {
         self.upload.set(Upload::awaits_backend());
         match frame {
             None => Poll::Ready(None),
-            Some(Err(error)) => self.fail(BodyFault::Broken, BodyError::Connection(error)),
+            Some(Err(error)) => self.fail(BodyFault::Broken, BodyError::Client(error)),
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match self.bytes_left.checked_sub(bytes) {
@@ -164,14 +171,28 @@ impl RequestBody {
             Self::Streaming(_) => None,
         }
     }
-}
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
+    /// This body, with a part in front that was taken and not sent.
+    pub(crate) fn with_unsent(self, part: Bytes) -> Self {
+        match self {
+            Self::Empty if !part.is_empty() => Self::Kept(part),
+            Self::Streaming(body) => Self::Streaming(StreamingBody { unsent: part, ..body }),
+            body => body,
+        }
+    }
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
+    /// Its length in bytes, where that is known before it has come.
+    pub(crate) fn exact_length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Kept(bytes) => Some(bytes.len() as u64),
+            Self::Streaming(body) => body.incoming.size_hint().exact(),
+        }
+    }
+
+    /// The next part.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
             Self::Empty => Poll::Ready(None),
             Self::Kept(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -179,22 +200,6 @@ impl Body for RequestBody {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Streaming(body) => body.poll_next(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Kept(bytes) => bytes.is_empty(),
-            Self::Streaming(body) => body.incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streaming(body) => body.incoming.size_hint(),
         }
     }
 }
@@ -210,10 +215,13 @@ pub(crate) struct ResponseBody {
 enum Source {
     Own(Option<Bytes>),
     Backend {
-        incoming: Incoming,
+        lease: Lease,
         idle: IdleTimer,
-        lease: Option<Lease>,
     },
+    /// The backend's answer was read to its end.
+    Ended,
+    /// It broke off, which is said once what had come is written: hyper writes nothing more once it knows.
+    Broken(BodyError),
 }
 
 impl ResponseBody {
@@ -231,21 +239,29 @@ impl ResponseBody {
     }
 
     /// A backend's answer. The connection goes back to the pool once the answer is complete.
-    pub(crate) fn from_backend(incoming: Incoming, lease: Lease, mut exchange: Exchange) -> Self {
-        let lease = if incoming.is_end_stream() {
-            lease.give_back();
-            exchange.completed();
-            None
-        } else {
-            Some(lease)
-        };
-        Self {
-            source: Source::Backend {
-                incoming,
-                idle: IdleTimer::new(RESPONSE_IDLE_MAX),
-                lease,
-            },
+    pub(crate) fn from_backend(lease: Lease, exchange: Exchange) -> Self {
+        let idle = IdleTimer::new(RESPONSE_IDLE_MAX);
+        let mut body = Self {
+            source: Source::Backend { lease, idle },
             exchange,
+        };
+        if body.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    fn take_error(&mut self) -> Option<BodyError> {
+        match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Broken(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Source::Backend { lease, .. } = std::mem::replace(&mut self.source, Source::Ended) {
+            lease.give_back();
+            self.exchange.completed();
         }
     }
 }
@@ -256,46 +272,53 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let (incoming, idle, lease) = match &mut this.source {
+        let (lease, idle) = match &mut this.source {
+            Source::Ended => return Poll::Ready(None),
+            Source::Broken(_) => return Poll::Ready(this.take_error().map(Err)),
             Source::Own(bytes) => {
                 let bytes = bytes.take();
                 this.exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
-            Source::Backend { incoming, idle, lease } => (incoming, idle, lease),
+            Source::Backend { lease, idle } => (lease, idle),
         };
-        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = lease.connection.poll_frame(cx) else {
             ready!(idle.poll_waiting(cx));
             return Poll::Ready(Some(Err(BodyError::TooSlow)));
         };
         idle.progressed();
-        if let Some(Ok(frame)) = &frame {
-            this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
-        }
-        // With a known length the end shows at the last frame, after trailers nothing comes, and nobody asks again.
-        let is_last = |frame: &Frame<Bytes>| frame.is_trailers() || incoming.is_end_stream();
-        let is_complete = match &frame {
-            None => true,
-            Some(frame) => frame.as_ref().is_ok_and(is_last),
+        let frame = match frame.transpose() {
+            Ok(frame) => frame,
+            Err(error) => {
+                this.source = Source::Broken(BodyError::Backend(error));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         };
-        if is_complete && let Some(lease) = lease.take() {
-            lease.give_back();
-            this.exchange.completed();
+        let data = frame.as_ref().and_then(Frame::data_ref);
+        this.exchange.sent(data.map_or(0, Bytes::len));
+        // With a known length the end shows at the last frame, after trailers nothing comes, and nobody asks again.
+        if lease.connection.is_end_stream() {
+            this.finish();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Connection)))
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            Source::Ended => true,
+            Source::Broken(_) => false,
             Source::Own(bytes) => bytes.is_none(),
-            Source::Backend { incoming, .. } => incoming.is_end_stream(),
+            Source::Backend { lease, .. } => lease.connection.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Ended => SizeHint::with_exact(0),
+            Source::Broken(_) => SizeHint::default(),
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Backend { incoming, .. } => incoming.size_hint(),
+            Source::Backend { lease, .. } => lease.connection.size_hint(),
         }
     }
 }

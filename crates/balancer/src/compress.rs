@@ -17,8 +17,7 @@ use http::header::{
     SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request, response};
-use http_body::Body;
-use hyper::body::Incoming;
+use http_body::SizeHint;
 
 pub(crate) use self::body::FrontBody;
 use self::encoder::Encoder;
@@ -80,12 +79,12 @@ impl Wanted {
         worker: &Worker,
         exchange: &Exchange,
         parts: &mut response::Parts,
-        body: &Incoming,
+        body: &SizeHint,
     ) -> Option<Encoder> {
         let route = exchange.route.map(|route| &exchange.live.table.routes[route]);
         let declared_bytes = match parts.headers.get(CONTENT_LENGTH) {
             Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()),
-            None => body.size_hint().exact(),
+            None => body.exact(),
         };
         if !route.is_some_and(|route| route.compress) || !is_compressible(parts, declared_bytes) {
             return None;

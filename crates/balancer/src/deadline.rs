@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use crate::Side;
+use crate::text::decimal;
 
 /// `X-Envoy-Expected-Rq-Timeout-Ms`: under this name proxies have long told services how many milliseconds they wait
 /// for an answer.
@@ -23,15 +24,20 @@ pub(crate) fn of(headers: &HeaderMap, side: Side, started: Instant, by_route: Du
     started + said.map_or(by_route, |ms| by_route.min(Duration::from_millis(ms)))
 }
 
-/// Tells a backend how long it has, in place of whatever was said before.
-pub(crate) fn pass_on(headers: &mut HeaderMap, deadline: Instant) {
+/// Tells a backend how long it has, as a line of the request's head.
+pub(crate) fn write(head: &mut Vec<u8>, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(TIME_LEFT, HeaderValue::from(left_ms));
+    head.extend_from_slice(TIME_LEFT.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(decimal(left_ms, &mut [0; 20]));
+    head.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const BY_ROUTE: Duration = Duration::from_secs(15);
@@ -53,15 +59,17 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_is_what_is_left() {
-        let mut headers = HeaderMap::new();
-        headers.append(TIME_LEFT, HeaderValue::from_static("1"));
-        headers.append(TIME_LEFT, HeaderValue::from_static("2"));
-        pass_on(&mut headers, Instant::now() + Duration::from_secs(60));
-        let said: Vec<_> = headers.get_all(TIME_LEFT).iter().collect();
-        assert_eq!(said.len(), 1);
-        let left_ms: u64 = said[0].to_str().expect("text").parse().expect("a number");
+        let said = |deadline| {
+            let mut head = Vec::new();
+            write(&mut head, deadline);
+            let head = String::from_utf8(head).expect("text");
+            let left_ms = head
+                .strip_prefix("x-envoy-expected-rq-timeout-ms: ")?
+                .strip_suffix("\r\n")?;
+            left_ms.parse::<u64>().ok()
+        };
+        let left_ms = said(Instant::now() + Duration::from_secs(60)).expect("a line");
         assert!((55_000..=60_000).contains(&left_ms), "{left_ms}");
-        pass_on(&mut headers, Instant::now());
-        assert_eq!(headers[TIME_LEFT], "0");
+        assert_eq!(said(Instant::now()), Some(0));
     }
 }

@@ -5,31 +5,27 @@
 //! nothing of the budget. Each try needs a place at its backend, and is told how much time is left.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::Response;
 use tracing::info;
 
-use crate::answer;
 use crate::backend::{Backend, FailureKind, Health};
 use crate::balance::Algorithm;
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::choice::Wanted;
-use crate::deadline;
 use crate::exchange::Exchange;
 use crate::headers::{Failover, SERVED_BY};
 use crate::place::{NoPlace, Place};
 use crate::refusal::Refusal;
 use crate::service::Service;
-use crate::upgrade;
-use crate::upstream::{Lease, is_own_fault};
+use crate::upstream::{Head, Lease, NoAnswer, is_own_fault};
 use crate::worker::Worker;
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
@@ -50,8 +46,10 @@ pub(crate) struct Order<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) service: &'a Arc<Service>,
     pub(crate) balance: &'a Algorithm,
-    /// Who asks; none for edges and services.
-    pub(crate) customer: Option<IpAddr>,
+    pub(crate) head: &'a Head,
+    /// By [`Algorithm::key_of`].
+    pub(crate) key: Option<u64>,
+    /// Set where the request may be sent to two backends at once.
     pub(crate) hedge_after: Option<Duration>,
     pub(crate) deadline: Instant,
     /// Whether the request does no harm when it arrives twice.
@@ -68,27 +66,24 @@ pub(crate) struct Order<'a> {
 
 /// A backend's answer, its body still to be read over the leased connection.
 pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<()>,
     pub(crate) lease: Lease,
 }
 
 /// One try, before it is begun.
 pub(crate) struct Attempt {
     pub(crate) place: Place,
-    pub(crate) request: Request<RequestBody>,
+    pub(crate) body: RequestBody,
     pub(crate) wants_fresh: bool,
     pub(crate) is_repeatable: bool,
 }
 
 pub(crate) enum Failed {
     /// The connection could not be made: the request never left.
-    Unreached {
-        request: Request<RequestBody>,
-        error: io::Error,
-    },
+    Unreached { body: RequestBody, error: io::Error },
     /// The connection was closed before the request went out: it never left.
     Unsent {
-        request: Request<RequestBody>,
+        body: RequestBody,
         is_reused: bool,
         place: Place,
     },
@@ -120,22 +115,21 @@ impl Order<'_> {
     pub(crate) async fn send(
         &self,
         exchange: &mut Exchange,
-        request: Request<RequestBody>,
+        body: RequestBody,
         failovers: &mut Vec<Failover>,
     ) -> Result<Answer, Refusal> {
         if Instant::now() >= self.deadline {
             return Err(Refusal::AnswerTooLate);
         }
-        let key = self.balance.key_of(&request, self.customer);
         let mut tried: Vec<u64> = Vec::new();
         let mut once_more_at: Option<Place> = None;
-        let mut next = Some(request);
-        while let Some(request) = next.take() {
+        let mut next = Some(body);
+        while let Some(body) = next.take() {
             let wants_fresh = once_more_at.is_some();
             let place = match once_more_at.take() {
                 Some(place) => place,
                 None if tried.len() >= TRIES_MAX => return Err(self.gone()),
-                None => self.find_place(&tried, key).await?,
+                None => self.find_place(&tried).await?,
             };
             let mut backend = place.backend.clone();
             if !wants_fresh {
@@ -143,17 +137,17 @@ impl Order<'_> {
             }
             exchange.tries += 1;
             exchange.backend = Some(backend.clone());
-            let mut spare = self.is_repeatable.then(|| duplicate(&request)).flatten();
+            let mut spare = self.is_repeatable.then(|| body.again()).flatten();
             let began = Instant::now();
             let attempt = Attempt {
                 place,
-                request,
+                body,
                 wants_fresh,
                 is_repeatable: spare.is_some(),
             };
             let outcome = match (self.hedge_after, &spare) {
-                (Some(after), Some(spare)) if spare.method() == Method::GET => {
-                    let hedged = self.attempt_hedged(attempt, spare, &mut tried, key, after);
+                (Some(after), Some(spare)) => {
+                    let hedged = self.attempt_hedged(attempt, spare, &mut tried, after);
                     // Most routes have no hedge, and their requests no room for it.
                     let hedged = Box::pin(hedged).await;
                     exchange.tries += u32::from(hedged.was_sent_twice);
@@ -182,16 +176,12 @@ impl Order<'_> {
             }
             let what = failed.what();
             let refusal = match failed {
-                Failed::Unreached { request, .. } => {
-                    spare = Some(request);
+                Failed::Unreached { body, .. } => {
+                    spare = Some(body);
                     self.gone()
                 }
-                Failed::Unsent {
-                    request,
-                    is_reused,
-                    place,
-                } => {
-                    spare = Some(request);
+                Failed::Unsent { body, is_reused, place } => {
+                    spare = Some(body);
                     if is_reused && !wants_fresh {
                         once_more_at = Some(place);
                     }
@@ -224,18 +214,18 @@ impl Order<'_> {
         Err(self.gone())
     }
 
-    pub(crate) fn wanted<'b>(&'b self, tried: &'b [u64], key: Option<u64>) -> Wanted<'b> {
+    pub(crate) fn wanted<'b>(&'b self, tried: &'b [u64]) -> Wanted<'b> {
         Wanted {
             tried,
             algorithm: self.balance,
-            key,
+            key: self.key,
             in_flight_max: self.worker.shared.backend_limits.in_flight_max,
             takes_worse: false,
         }
     }
 
-    async fn find_place(&self, tried: &[u64], key: Option<u64>) -> Result<Place, Refusal> {
-        let wanted = self.wanted(tried, key);
+    async fn find_place(&self, tried: &[u64]) -> Result<Place, Refusal> {
+        let wanted = self.wanted(tried);
         let found = match self.service.take_place(&wanted) {
             Err(NoPlace::Full) => {
                 let limits = &self.worker.shared.backend_limits;
@@ -253,7 +243,7 @@ impl Order<'_> {
     pub(crate) async fn attempt(&self, attempt: Attempt, tried: &[u64]) -> Result<Answer, Failed> {
         let Attempt {
             place,
-            mut request,
+            body,
             wants_fresh,
             is_repeatable,
         } = attempt;
@@ -262,57 +252,48 @@ impl Order<'_> {
             (false, true) => IDLE_MAX_REPEATABLE,
             (false, false) => IDLE_MAX_UNREPEATABLE,
         };
-        let asks_upgrade = upgrade::is_asked_for(request.headers());
-        let is_streaming = matches!(request.body(), RequestBody::Streaming(_));
+        let is_streaming = matches!(body, RequestBody::Streaming(_));
         let mut lease = match Lease::obtain(self.worker, place, idle_max).await {
             Ok(lease) => lease,
-            Err(error) => return Err(Failed::Unreached { request, error }),
+            Err(error) => return Err(Failed::Unreached { body, error }),
         };
         let is_reused = lease.is_reused;
         let began = Instant::now();
-        deadline::pass_on(request.headers_mut(), self.deadline);
-        let sent = {
-            let mut sending = pin!(lease.sender.try_send_request(request));
+        lease.connection.begin(self.head, body, self.deadline);
+        let answered = {
+            let mut answering = pin!(poll_fn(|cx| lease.connection.poll_answer(cx)));
             let impatient_at = match self.patience {
                 Some(patience) if is_repeatable => self.deadline.min(began + patience),
                 _ => self.deadline,
             };
-            let mut sent = tokio::time::timeout_at(impatient_at.into(), &mut sending).await;
-            if sent.is_err() && impatient_at < self.deadline {
+            let mut answered = tokio::time::timeout_at(impatient_at.into(), &mut answering).await;
+            if answered.is_err() && impatient_at < self.deadline {
                 let in_flight_max = self.worker.shared.backend_limits.in_flight_max;
                 if tried.len() < TRIES_MAX && self.service.has_untried(tried, in_flight_max) && self.pay() {
                     return Err(Failed::Impatient);
                 }
-                sent = tokio::time::timeout_at(self.deadline.into(), &mut sending).await;
+                answered = tokio::time::timeout_at(self.deadline.into(), &mut answering).await;
             }
-            sent
+            answered
         };
-        let response = match sent {
+        let response = match answered {
             Err(_) => {
                 let is_its_fault = self.waited_for_backend(began) >= self.fair_wait;
                 return Err(Failed::TooLate { is_its_fault });
             }
             Ok(Ok(response)) => response,
-            Ok(Err(mut failure)) => {
+            Ok(Err(no_answer)) => {
                 let place = lease.place;
-                return Err(match failure.take_message() {
-                    Some(request) => Failed::Unsent {
-                        request,
-                        is_reused,
+                return Err(match no_answer {
+                    NoAnswer::Unsent(body) => Failed::Unsent { body, is_reused, place },
+                    NoAnswer::Broken => Failed::Broken { is_reused, place },
+                    NoAnswer::Nonsense => Failed::Broken {
+                        is_reused: false,
                         place,
                     },
-                    None => Failed::Broken { is_reused, place },
                 });
             }
         };
-        let is_upgrade = asks_upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        // Nobody may switch protocols who was not asked to.
-        if (response.status().is_informational() && !is_upgrade) || answer::is_ambiguous(response.headers()) {
-            return Err(Failed::Broken {
-                is_reused: false,
-                place: lease.place,
-            });
-        }
         let backend = &lease.place.backend;
         if let Some(served_by) = response.headers().get(SERVED_BY).and_then(|value| value.to_str().ok()) {
             backend.learn_name(served_by);
@@ -397,13 +378,4 @@ impl Order<'_> {
             .route
             .map_or(0, |route| exchange.live.table.routes[route].body_bytes_max)
     }
-}
-
-/// The same request again, if its body is still there.
-pub(crate) fn duplicate(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let mut copy = Request::new(request.body().again()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

@@ -7,11 +7,11 @@ use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::Side;
-use crate::headers::{insert, remove_all};
+use crate::headers::{push_line, push_name};
 use crate::text::push_address;
 
 /// `X-Forwarded-For`
-pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -41,61 +41,73 @@ impl Hop {
     }
 }
 
-/// Adds a hop to what is believed of the earlier ones.
-pub(crate) fn add(headers: &mut HeaderMap, hop: Hop) {
-    if !hop.is_believed() {
-        remove_all(headers, is_forwarding);
-    }
-    let mut addresses = String::with_capacity(48);
-    let mut forwarded = String::with_capacity(96);
-    for earlier in hops(headers) {
-        addresses.push_str(&earlier);
-        addresses.push_str(", ");
-        push_node(&mut forwarded, &earlier);
-        forwarded.push_str(", ");
-    }
-    let mut peer = String::with_capacity(48);
-    push_address(&mut peer, hop.peer.to_canonical());
-    addresses.push_str(&peer);
-    push_node(&mut forwarded, &peer);
-    forwarded.push_str(";proto=");
-    forwarded.push_str(hop.scheme());
-    let host = headers.get(HOST).cloned();
-    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
-        forwarded.push_str(";host=\"");
-        forwarded.push_str(host);
-        forwarded.push('"');
-    }
-    insert(headers, FORWARDED_FOR, addresses);
-    insert(headers, FORWARDED, forwarded);
-    headers
-        .entry(FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static(hop.scheme()));
-    if let Some(host) = host {
-        headers.entry(FORWARDED_HOST).or_insert(host);
+/// Whether a client's header of this name is not passed on, since [`write`] says it anew or nobody is to believe it.
+pub(crate) fn replaces(name: &str, hop: Hop) -> bool {
+    match name {
+        "forwarded" | "x-forwarded-for" => true,
+        "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-real-ip" => !hop.is_believed(),
+        _ => false,
     }
 }
 
-/// What says where a request came from.
-fn is_forwarding(name: &str) -> bool {
-    matches!(
-        name,
-        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-real-ip"
-    )
+/// Writes a hop behind what is believed of the earlier ones.
+pub(crate) fn write(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop) {
+    let earlier = if hop.is_believed() { hops(headers) } else { Vec::new() };
+    let mut peer = String::with_capacity(48);
+    push_address(&mut peer, hop.peer.to_canonical());
+    push_name(head, &FORWARDED_FOR);
+    for earlier in &earlier {
+        head.extend_from_slice(earlier.as_bytes());
+        head.extend_from_slice(b", ");
+    }
+    head.extend_from_slice(peer.as_bytes());
+    head.extend_from_slice(b"\r\n");
+
+    let host = headers.get(HOST);
+    push_name(head, &FORWARDED);
+    for earlier in &earlier {
+        push_node(head, earlier);
+        head.extend_from_slice(b", ");
+    }
+    push_node(head, &peer);
+    head.extend_from_slice(b";proto=");
+    head.extend_from_slice(hop.scheme().as_bytes());
+    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+        head.extend_from_slice(b";host=\"");
+        head.extend_from_slice(host.as_bytes());
+        head.push(b'"');
+    }
+    head.extend_from_slice(b"\r\n");
+
+    let is_said = |name: &HeaderName| hop.is_believed() && headers.contains_key(name);
+    if !is_said(&FORWARDED_PROTO) {
+        push_line(head, &FORWARDED_PROTO, hop.scheme());
+    }
+    if let Some(host) = host
+        && !is_said(&FORWARDED_HOST)
+    {
+        push_line(head, &FORWARDED_HOST, host);
+    }
 }
 
 /// An IPv6 address in quotes and brackets; a name only if it is marked as one that hides an address.
-fn push_node(forwarded: &mut String, node: &str) {
-    forwarded.push_str("for=");
+fn push_node(forwarded: &mut Vec<u8>, node: &str) {
+    forwarded.extend_from_slice(b"for=");
     if node.contains(':') {
-        forwarded.push_str("\"[");
-        forwarded.push_str(node);
-        forwarded.push_str("]\"");
+        forwarded.extend_from_slice(b"\"[");
+        forwarded.extend_from_slice(node.as_bytes());
+        forwarded.extend_from_slice(b"]\"");
     } else if node.starts_with('_') || node.parse::<IpAddr>().is_ok() {
-        forwarded.push_str(node);
+        forwarded.extend_from_slice(node.as_bytes());
     } else {
-        forwarded.push_str(UNKNOWN);
+        forwarded.extend_from_slice(UNKNOWN.as_bytes());
     }
+}
+
+/// Who comes first of all that are said to have asked.
+pub(crate) fn farthest(headers: &HeaderMap, hop: Hop) -> String {
+    let first = hops(headers).into_iter().next();
+    first.unwrap_or_else(|| hop.peer.to_canonical().to_string())
 }
 
 /// The addresses that earlier proxies have noted, first the farthest: of `X-Forwarded-For`, or if there is none of
@@ -154,10 +166,11 @@ fn bare_address(node: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::headers::tests::fields_of;
 
-    fn hop(side: Side) -> Hop {
+    pub(crate) fn hop(side: Side) -> Hop {
         Hop {
             side,
             peer: [192, 0, 2, 7].into(),
@@ -171,8 +184,25 @@ mod tests {
         for (name, value) in pairs {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        add(&mut headers, hop);
-        headers
+        let mut head = Vec::new();
+        write(&mut head, &headers, hop);
+        fields_of(&head)
+    }
+
+    #[test]
+    fn what_is_not_believed_is_not_passed_on() {
+        for name in ["forwarded", "x-forwarded-for"] {
+            assert!(
+                replaces(name, hop(Side::Public)) && replaces(name, hop(Side::Origin)),
+                "{name}"
+            );
+        }
+        for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"] {
+            assert!(
+                replaces(name, hop(Side::Public)) && !replaces(name, hop(Side::Origin)),
+                "{name}"
+            );
+        }
     }
 
     #[test]
@@ -190,12 +220,12 @@ mod tests {
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "shop.example");
         assert_eq!(headers["forwarded"], "for=192.0.2.7;proto=http;host=\"shop.example\"");
-        assert!(!headers.contains_key("x-real-ip"));
 
         let headers = forwarded(hop(Side::Origin), &claimed);
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["x-forwarded-host"], "evil.example");
+        for said in ["x-forwarded-proto", "x-forwarded-host"] {
+            assert!(!headers.contains_key(said), "{said}");
+        }
         assert_eq!(
             headers["forwarded"],
             "for=10.0.0.1, for=192.0.2.7;proto=http;host=\"shop.example\""

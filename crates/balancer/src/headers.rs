@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -10,6 +11,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use crate::Side;
+use crate::deadline::TIME_LEFT;
+use crate::forwarded::{self, Hop};
 use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
 use crate::text::push_ms;
 
@@ -37,30 +40,19 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// One look at the few headers that are there is cheaper than a search for each that could be.
-pub(crate) fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
-    while let Some(name) = headers.keys().find(|name| is_unwanted(name.as_str())).cloned() {
-        headers.remove(name);
-    }
-}
-
-fn remove_nominated(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let nominated: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            // Without these a message would be read differently by the next one.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-            // Whether a request may be sent twice is decided by its key, which so has to arrive.
-            .filter(|name| *name != IDEMPOTENCY_KEY)
-            .collect();
-        for name in nominated {
-            headers.remove(name);
-        }
-    }
+/// What `Connection` names as meant for this neighbour only.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Without these a message would be read differently by the next one.
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        // Whether a request may be sent twice is decided by its key, which so has to arrive.
+        .filter(|name| *name != IDEMPOTENCY_KEY)
+        .collect()
 }
 
 /// Whether the client says that it takes trailers. Then the backend may send them.
@@ -73,41 +65,61 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// HTTP/2 may have each cookie in a line of its own; HTTP/1.1 has one line (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(COOKIE).iter();
-    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
-        return;
-    };
-    let mut joined = first.as_bytes().to_vec();
-    for line in headers.get_all(COOKIE).iter().skip(1) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(line.as_bytes());
-    }
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(COOKIE, joined);
-    }
+/// Appends a line to a head.
+pub(crate) fn push_line(head: &mut Vec<u8>, name: &HeaderName, value: impl AsRef<[u8]>) {
+    push_name(head, name);
+    head.extend_from_slice(value.as_ref());
+    head.extend_from_slice(b"\r\n");
 }
 
-/// Makes a client's headers into those for a backend.
-pub(crate) fn forward_request(headers: &mut HeaderMap, side: Side, identity: &Identity, via: &HeaderValue) {
-    let takes_trailers = takes_trailers(headers);
-    remove_nominated(headers);
-    remove_all(headers, |name| {
-        is_hop_by_hop(name)
+/// Appends the beginning of a line, whose value and end are to follow.
+pub(crate) fn push_name(head: &mut Vec<u8>, name: &HeaderName) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+}
+
+/// Writes of a client's headers what a backend may have, and what is to be said to it instead of the rest. How long the
+/// body is, and who asks by way of whom, is written elsewhere.
+pub(crate) fn write_request(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop, identity: &Identity, via: &HeaderValue) {
+    let nominated = nominated(headers);
+    for (name, value) in headers {
+        let text = name.as_str();
+        let is_replaced = is_hop_by_hop(text)
+            || matches!(text, "content-length" | "cookie" | "traceparent" | "x-request-id")
             // Whoever reads the body sends "100 Continue"; that is this process.
-            || name == "expect"
-            || (side != Side::Private && name == "zillion-positions")
-            || (!identity.continues_trace && name == "tracestate")
-    });
-    if takes_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            || text == "expect"
+            || (text == "zillion-positions" && hop.side != Side::Private)
+            || (text == "tracestate" && !identity.continues_trace)
+            || *name == TIME_LEFT
+            || forwarded::replaces(text, hop)
+            || nominated.contains(name);
+        if !is_replaced {
+            push_line(head, name, value);
+        }
     }
-    join_cookies(headers);
-    headers.append(VIA, via.clone());
-    insert(headers, REQUEST_ID, identity.request_id.as_str());
-    insert(headers, TRACEPARENT, identity.traceparent.as_str());
+    if takes_trailers(headers) {
+        push_line(head, &TE, "trailers");
+        push_line(head, &CONNECTION, "te");
+    }
+    write_cookies(head, headers);
+    push_line(head, &VIA, via);
+    push_line(head, &REQUEST_ID, &identity.request_id);
+    push_line(head, &TRACEPARENT, &identity.traceparent);
+}
+
+/// HTTP/2 may have each cookie in a line of its own; HTTP/1.1 has one line (RFC 9113, section 8.2.3).
+fn write_cookies(head: &mut Vec<u8>, headers: &HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let Some(first) = lines.next() else {
+        return;
+    };
+    push_name(head, &COOKIE);
+    head.extend_from_slice(first.as_bytes());
+    for line in lines {
+        head.extend_from_slice(b"; ");
+        head.extend_from_slice(line.as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
 }
 
 /// A backend that was tried in vain, for `Server-Timing`.
@@ -121,8 +133,15 @@ pub(crate) struct Failover {
 
 /// Makes a backend's headers into those for the client.
 pub(crate) fn forward_response(headers: &mut HeaderMap) {
-    remove_nominated(headers);
-    remove_all(headers, is_hop_by_hop);
+    if headers.contains_key(CONNECTION) {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
+    }
+    // One look at the few headers that are there is cheaper than a search for each that could be.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// Says who answered, and what a browser may do with it.
@@ -134,20 +153,35 @@ pub(crate) fn sign_response(
     failovers: &[Failover],
     request_id: &str,
 ) {
-    let mut timing = String::with_capacity(160);
-    timing.push_str("balancer;desc=\"");
-    timing.push_str(instance);
-    timing.push_str("\";dur=");
-    push_ms(&mut timing, elapsed);
+    // All three values share one piece of memory.
+    let mut text = String::with_capacity(256);
+    text.push_str("balancer;desc=\"");
+    text.push_str(instance);
+    text.push_str("\";dur=");
+    push_ms(&mut text, elapsed);
     for failover in failovers {
-        timing.push_str(", failover;desc=\"");
-        timing.push_str(&failover.description);
-        timing.push_str("\";dur=");
-        push_ms(&mut timing, failover.elapsed);
+        text.push_str(", failover;desc=\"");
+        text.push_str(&failover.description);
+        text.push_str("\";dur=");
+        push_ms(&mut text, failover.elapsed);
     }
-    prepend(headers, SERVER_TIMING, timing);
-    prepend(headers, SERVED_BY, instance.to_owned());
-    insert(headers, REQUEST_ID, request_id);
+    push_others(&mut text, headers, &SERVER_TIMING);
+    let timing_end = text.len();
+    text.push_str(instance);
+    push_others(&mut text, headers, &SERVED_BY);
+    let served_by_end = text.len();
+    text.push_str(request_id);
+    let text = Bytes::from(text);
+    for (name, value) in [
+        (SERVER_TIMING, text.slice(..timing_end)),
+        (SERVED_BY, text.slice(timing_end..served_by_end)),
+        (REQUEST_ID, text.slice(served_by_end..)),
+    ] {
+        // A value that no header may have is left out.
+        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+            headers.insert(name, value);
+        }
+    }
     if side == Side::Private {
         return;
     }
@@ -164,27 +198,32 @@ pub(crate) fn sign_response(
     }
 }
 
-/// A value that no header may have is left out.
-pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
-    if let Ok(value) = value.try_into() {
-        headers.insert(name, value);
-    }
-}
-
-/// Puts a value in front of all that are there, in one line.
-fn prepend(headers: &mut HeaderMap, name: HeaderName, mut value: String) {
-    for later in headers.get_all(&name) {
+/// Appends what a backend has said already, so that all of it comes in one line.
+fn push_others(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
+    for later in headers.get_all(name) {
         if let Ok(later) = later.to_str() {
-            value.push_str(", ");
-            value.push_str(later);
+            text.push_str(", ");
+            text.push_str(later);
         }
     }
-    insert(headers, name, value);
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::forwarded::tests::hop;
+
+    /// What a head says.
+    pub(crate) fn fields_of(head: &[u8]) -> HeaderMap {
+        let text = std::str::from_utf8(head).expect("text");
+        let lines = text.split_terminator("\r\n");
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines.map(|line| line.split_once(": ").expect("a field")) {
+            let name: HeaderName = name.parse().expect("a name");
+            fields.append(name, value.parse().expect("a value"));
+        }
+        fields
+    }
 
     fn forwarded(side: Side, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -192,13 +231,10 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let identity = Identity::of(&headers);
-        forward_request(
-            &mut headers,
-            side,
-            &identity,
-            &HeaderValue::from_static("1.1 balancer-1"),
-        );
-        headers
+        let via = HeaderValue::from_static("1.1 balancer-1");
+        let mut head = Vec::new();
+        write_request(&mut head, &headers, hop(side), &identity, &via);
+        fields_of(&head)
     }
 
     #[test]
@@ -236,12 +272,12 @@ mod tests {
         let headers = forwarded(
             Side::Public,
             &[
-                ("connection", "content-length, host"),
-                ("content-length", "5"),
+                ("connection", "idempotency-key, host"),
+                ("idempotency-key", "5"),
                 ("host", "a"),
             ],
         );
-        assert_eq!(headers["content-length"], "5");
+        assert_eq!(headers["idempotency-key"], "5");
         assert_eq!(headers["host"], "a");
     }
 

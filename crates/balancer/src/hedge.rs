@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::Request;
 use tokio::time::timeout;
 
 use crate::backend::Backend;
 use crate::body::RequestBody;
-use crate::forward::{Answer, Attempt, Failed, Order, TRIES_MAX, duplicate};
+use crate::forward::{Answer, Attempt, Failed, Order, TRIES_MAX};
 use crate::headers::Failover;
 
 /// What became of a try that may have become two.
@@ -25,14 +24,13 @@ pub(crate) struct Hedged {
 }
 
 impl Order<'_> {
-    /// Makes a try, and after a while another with the copy of the request, if there is a backend with a place and the
+    /// Makes a try, and after a while another with a copy of its body, if there is a backend with a place and the
     /// budget allows it.
     pub(crate) async fn attempt_hedged(
         &self,
         attempt: Attempt,
-        copy: &Request<RequestBody>,
+        copy: &RequestBody,
         tried: &mut Vec<u64>,
-        key: Option<u64>,
         after: Duration,
     ) -> Hedged {
         let began = Instant::now();
@@ -42,7 +40,7 @@ impl Order<'_> {
         if let Ok(outcome) = timeout(after, &mut first).await {
             return alone(first_backend, outcome);
         }
-        let Some(second) = self.second_attempt(copy, tried, key) else {
+        let Some(second) = self.second_attempt(copy, tried) else {
             return alone(first_backend, first.await);
         };
         let stats = &self.worker.shared.stats;
@@ -90,15 +88,15 @@ impl Order<'_> {
         }
     }
 
-    fn second_attempt(&self, copy: &Request<RequestBody>, tried: &[u64], key: Option<u64>) -> Option<Attempt> {
+    fn second_attempt(&self, copy: &RequestBody, tried: &[u64]) -> Option<Attempt> {
         if tried.len() >= TRIES_MAX {
             return None;
         }
-        let place = self.service.take_place(&self.wanted(tried, key)).ok()?;
-        let request = duplicate(copy)?;
+        let place = self.service.take_place(&self.wanted(tried)).ok()?;
+        let body = copy.again()?;
         self.pay().then_some(Attempt {
             place,
-            request,
+            body,
             wants_fresh: false,
             is_repeatable: true,
         })

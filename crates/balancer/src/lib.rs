@@ -8,7 +8,6 @@
 mod access_log;
 mod admin;
 mod admission;
-mod answer;
 mod backend;
 mod balance;
 mod body;

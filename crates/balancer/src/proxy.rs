@@ -31,7 +31,8 @@ use crate::policy;
 use crate::refusal::{self, Refusal};
 use crate::routes::{Asked, Class, Found, Keyed, Route};
 use crate::service::Service;
-use crate::upgrade::{self, Wish};
+use crate::upgrade::Wish;
+use crate::upstream::Head;
 use crate::worker::Worker;
 use crate::{Shared, Side};
 
@@ -131,13 +132,14 @@ pub(crate) async fn serve(
             refuse(&Refusal::NoWebSocket, wants_page, &worker, exchange, &failovers)
         }
         Ok(answer) => {
-            let (mut parts, incoming) = answer.response.into_parts();
+            let (mut parts, ()) = answer.response.into_parts();
             parts.version = Version::HTTP_11;
             exchange.status = parts.status;
             headers::forward_response(&mut parts.headers);
             sign(&mut parts.headers, &worker, &exchange, &failovers);
-            let encoder = coding.and_then(|coding| coding.prepare(&worker, &exchange, &mut parts, &incoming));
-            let body = ResponseBody::from_backend(incoming, answer.lease, exchange);
+            let length = answer.lease.connection.size_hint();
+            let encoder = coding.and_then(|coding| coding.prepare(&worker, &exchange, &mut parts, &length));
+            let body = ResponseBody::from_backend(answer.lease, exchange);
             Response::from_parts(parts, FrontBody::new(body, encoder))
         }
         Err(refusal) => refuse(&refusal, wants_page, &worker, exchange, &failovers),
@@ -227,36 +229,30 @@ async fn pass_on(
         RequestBody::Streaming(StreamingBody::new(body, route.body_bytes_max, upload.clone()))
     };
     let deadline = deadline::of(&parts.headers, client.side, exchange.started, route.deadline);
-    headers::forward_request(&mut parts.headers, client.side, &exchange.identity, &shared.via);
-    forwarded::add(&mut parts.headers, client.hop());
-    if body.size_hint().exact().is_none() {
-        // Without it, hyper takes the body of a GET for none.
-        parts
-            .headers
-            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    if asks_upgrade {
-        upgrade::ask(&mut parts.headers);
-    }
     // How long a client takes to send a body says nothing about the service.
     let is_ordinary = class == Class::Normal && parts.method.is_safe() && matches!(body, RequestBody::Empty);
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = Uri::from(target);
-    *request.headers_mut() = parts.headers;
+    let hop = client.hop();
+    let mut head = Head::new(&parts.method, &target, &parts.headers, &body, |head| {
+        headers::write_request(head, &parts.headers, hop, &exchange.identity, &shared.via);
+        forwarded::write(head, &parts.headers, hop);
+    });
+    if asks_upgrade {
+        head.ask_upgrade();
+    }
     let order = Order {
         worker,
         service,
         balance: &route.balance,
-        customer,
-        hedge_after: route.hedge_after,
+        head: &head,
+        key: route.balance.key_of(target.path(), &parts.headers, hop, customer),
+        hedge_after: route.hedge_after.filter(|_| parts.method == Method::GET),
         deadline,
         is_repeatable,
         patience,
         upload,
         fair_wait: PATIENCE.min(route.deadline / 2),
     };
-    let outcome = order.send(exchange, request, failovers).await;
+    let outcome = order.send(exchange, body, failovers).await;
     if is_ordinary && matches!(outcome, Ok(_) | Err(Refusal::AnswerTooLate)) {
         service.limit.record(exchange.started.elapsed());
     }

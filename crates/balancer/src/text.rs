@@ -6,9 +6,8 @@ use std::time::Duration;
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends a number.
-pub(crate) fn push_decimal(out: &mut String, number: u64) {
-    let mut digits = [0; 20];
+/// A number's digits.
+pub(crate) fn decimal(number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut start = digits.len();
     let mut left = number;
     loop {
@@ -16,10 +15,14 @@ pub(crate) fn push_decimal(out: &mut String, number: u64) {
         digits[start] = b'0' + (left % 10) as u8;
         left /= 10;
         if left == 0 {
-            break;
+            return &digits[start..];
         }
     }
-    push_ascii(out, &digits[start..]);
+}
+
+/// Appends a number.
+pub(crate) fn push_decimal(out: &mut String, number: u64) {
+    push_ascii(out, decimal(number, &mut [0; 20]));
 }
 
 /// Appends the last `WIDTH` digits of a number, with zeros in front.

@@ -13,7 +13,8 @@ use shop_front::Tunnel;
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::forward::Answer;
-use crate::headers::{self, Failover};
+use crate::headers::{self, Failover, push_line};
+use crate::upstream::Lease;
 use crate::worker::Worker;
 
 /// The only protocol that anybody may switch to. HTTP/2 could be asked for in the same way, and would carry requests
@@ -63,24 +64,26 @@ impl Wish {
     pub(crate) fn grant(
         self,
         tunnel: Tunnel,
-        mut answer: Answer,
+        answer: Answer,
         worker: &Worker,
         mut exchange: Exchange,
         failovers: &[Failover],
     ) -> Response<ResponseBody> {
-        let on_backend = hyper::upgrade::on(&mut answer.response);
-        let lease = answer.lease;
+        let Lease { connection, place, .. } = answer.lease;
         tokio::task::spawn_local(async move {
             // Until the end it is a connection to this backend, and counts as one.
-            let _lease = lease;
-            if let (Ok(client), Ok(backend)) = tokio::join!(self.on_client, on_backend) {
-                tunnel.run(client, backend).await;
+            let _place = place;
+            if let Ok(client) = self.on_client.await {
+                tunnel.run(client, connection.into_tunnel()).await;
             }
         });
         let (mut parts, _) = answer.response.into_parts();
         headers::forward_response(&mut parts.headers);
         match self.way {
-            Way::Switch => ask(&mut parts.headers),
+            Way::Switch => {
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                parts.headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+            }
             Way::Connect => {
                 parts.status = StatusCode::OK;
                 parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
@@ -93,8 +96,8 @@ impl Wish {
     }
 }
 
-/// Whether these headers ask for a WebSocket, or agree to one.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+/// Whether these headers ask for a WebSocket.
+fn is_asked_for(headers: &HeaderMap) -> bool {
     let is_nominated = headers
         .get_all(CONNECTION)
         .iter()
@@ -106,10 +109,10 @@ pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
     is_nominated && is_websocket && protocols.next().is_none()
 }
 
-/// Asks the next one for a WebSocket, or agrees to one.
-pub(crate) fn ask(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+/// Asks a backend for a WebSocket.
+pub(crate) fn write_wish(head: &mut Vec<u8>) {
+    push_line(head, &CONNECTION, "upgrade");
+    push_line(head, &UPGRADE, WEBSOCKET);
 }
 
 fn is_named(protocol: impl AsRef<[u8]>) -> bool {

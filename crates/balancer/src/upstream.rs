@@ -1,5 +1,11 @@
 //! Connections to backends: opened with a deadline, used again last in first out, one pool a thread.
 
+mod answer;
+mod chunked;
+mod connection;
+mod fields;
+mod request;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -7,27 +13,20 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+pub(crate) use self::connection::{Connection, NoAnswer};
+pub(crate) use self::request::Head;
 use crate::backend::Backend;
-use crate::body::RequestBody;
 use crate::place::Place;
 use crate::worker::Worker;
 
 const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
-/// A pooled connection becomes ready within a turn of the event loop, or not at all.
-const READY_DEADLINE: Duration = Duration::from_millis(100);
 const IDLE_PER_BACKEND_MAX: usize = 128;
 /// Less than the services keep idle connections (10 s), so that it is mostly this side that closes them.
 const IDLE_MAX: Duration = Duration::from_secs(8);
-/// Largest head of an answer, and most that is read at a time: a photo's 64 KiB come together with their head.
-const READ_BYTES_MAX: usize = 80 * 1024;
-
-pub(crate) type Sender = SendRequest<RequestBody>;
 
 /// Idle connections of one thread.
 #[derive(Debug, Default)]
@@ -37,50 +36,50 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: Sender,
+    /// In a box, since it goes from hand to hand.
+    connection: Box<Connection>,
     since: Instant,
 }
 
 impl Pool {
     /// The connection that was used last and not longer than this ago: the likeliest to be alive.
-    async fn take(&self, backend: u64, idle_max: Duration) -> Option<Sender> {
-        loop {
-            let mut sender = {
-                let mut idle = self.idle.borrow_mut();
-                let pool = idle.get_mut(&backend)?;
-                if pool.last()?.since.elapsed() > idle_max {
-                    // The others are older still. For another request they, and this one, may do.
-                    if idle_max >= IDLE_MAX {
-                        idle.remove(&backend);
-                    }
-                    return None;
+    fn take(&self, backend: u64, idle_max: Duration) -> Option<Box<Connection>> {
+        let mut pools = self.idle.borrow_mut();
+        let pool = pools.get_mut(&backend)?;
+        while let Some(last) = pool.last() {
+            if last.since.elapsed() > idle_max {
+                // The others are older still. For another request they, and this one, may do.
+                if idle_max >= IDLE_MAX {
+                    pools.remove(&backend);
                 }
-                pool.pop()?.sender
-            };
-            if sender.is_ready() || matches!(timeout(READY_DEADLINE, sender.ready()).await, Ok(Ok(()))) {
-                return Some(sender);
+                return None;
+            }
+            let connection = pool.pop()?.connection;
+            if connection.is_alive() {
+                return Some(connection);
             }
         }
+        None
     }
 
-    fn put(&self, backend: u64, sender: Sender) {
-        if sender.is_closed() {
+    fn put(&self, backend: u64, connection: Box<Connection>) {
+        if !connection.is_idle() {
             return;
         }
         let mut pools = self.idle.borrow_mut();
         let pool = pools.entry(backend).or_default();
         if pool.len() < IDLE_PER_BACKEND_MAX {
             pool.push(Idle {
-                sender,
+                connection,
                 since: Instant::now(),
             });
         }
     }
 
-    /// Closes what has not been used for long, also of backends that are no more.
+    /// Closes what has not been used for long or was closed by its backend, also of backends that are no more.
     pub(crate) fn sweep(&self) {
         self.idle.borrow_mut().retain(|_, pool| {
-            pool.retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.sender.is_closed());
+            pool.retain(|idle| idle.since.elapsed() < IDLE_MAX && idle.connection.is_alive());
             !pool.is_empty()
         });
     }
@@ -89,7 +88,7 @@ impl Pool {
 /// A connection in use by one request, which keeps its place at the backend for as long.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) sender: Sender,
+    pub(crate) connection: Box<Connection>,
     pub(crate) place: Place,
     /// Whether it was used before, so that the backend may have closed it meanwhile.
     pub(crate) is_reused: bool,
@@ -101,39 +100,35 @@ impl Lease {
     pub(crate) async fn obtain(worker: &Rc<Worker>, place: Place, idle_max: Duration) -> io::Result<Self> {
         let backend = &place.backend;
         backend.counters.requests.fetch_add(1, Relaxed);
-        let pooled = worker.pool.take(backend.id, idle_max.min(IDLE_MAX)).await;
+        let pooled = worker.pool.take(backend.id, idle_max.min(IDLE_MAX));
         let is_reused = pooled.is_some();
-        let sender = match pooled {
-            Some(sender) => sender,
+        let connection = match pooled {
+            Some(connection) => connection,
             None => connect(backend).await?,
         };
         Ok(Self {
-            sender,
+            connection,
             place,
             is_reused,
             worker: worker.clone(),
         })
     }
 
-    /// The answer was read to its end: the connection may serve another request.
+    /// The answer was read to its end: the connection may serve another request, if it lets one follow.
     pub(crate) fn give_back(self) {
-        self.worker.pool.put(self.place.backend.id, self.sender);
+        self.worker.pool.put(self.place.backend.id, self.connection);
     }
 }
 
-async fn connect(backend: &Backend) -> io::Result<Sender> {
+async fn connect(backend: &Backend) -> io::Result<Box<Connection>> {
     let stream = timeout(CONNECT_DEADLINE, TcpStream::connect(backend.address)).await??;
     stream.set_nodelay(true)?;
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(READ_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    // Its errors reach whoever waits for an answer on it; an idle one just ends.
-    tokio::task::spawn_local(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(sender)
+    Ok(Box::new(Connection::new(stream)))
+}
+
+/// The backend said what no HTTP is.
+fn nonsense(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// Whether no connection could be made because this process, or its machine, has run out of something. That says
@@ -147,24 +142,44 @@ pub(crate) fn is_own_fault(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::task::LocalSet;
+    use tokio::net::TcpListener;
 
     use super::*;
 
     #[tokio::test]
     async fn a_connection_that_is_too_old_for_one_request_is_kept_for_the_next() {
-        let local = LocalSet::new();
-        let taken = local.run_until(async {
-            let (ours, _theirs) = tokio::io::duplex(1024);
-            let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.expect("a connection");
-            tokio::task::spawn_local(connection);
-            sender.ready().await.expect("ready");
-            let pool = Pool::default();
-            pool.put(1, sender);
-            assert!(pool.take(1, Duration::ZERO).await.is_none());
-            pool.take(1, IDLE_MAX).await
-        });
-        assert!(taken.await.is_some());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let pool = Pool::default();
+        pool.put(1, Box::new(Connection::new(stream)));
+        assert!(pool.take(1, Duration::ZERO).is_none());
+        assert!(pool.take(1, IDLE_MAX).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_its_backend_has_closed_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let pool = Pool::default();
+        for _ in 0..2 {
+            let stream = TcpStream::connect(address).await.expect("connected");
+            pool.put(1, Box::new(Connection::new(stream)));
+        }
+        let (_open, _) = listener.accept().await.expect("accepted");
+        let (closed, _) = listener.accept().await.expect("accepted");
+        drop(closed);
+        let alive = || {
+            pool.idle.borrow()[&1]
+                .iter()
+                .filter(|idle| idle.connection.is_alive())
+                .count()
+        };
+        while alive() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(pool.take(1, IDLE_MAX).is_some());
+        assert!(pool.take(1, IDLE_MAX).is_none());
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Tunnel {
     }
 
     /// Passes bytes between a client and a server that have both agreed to leave HTTP.
-    pub async fn run(self, client: Upgraded, server: Upgraded) {
+    pub async fn run(self, client: Upgraded, server: impl AsyncRead + AsyncWrite) {
         match client.downcast::<TokioIo<WatchedStream>>() {
             // What is no HTTP must not be watched as if it were.
             Ok(client) => {
@@ -92,9 +92,9 @@ impl Tunnel {
         }
     }
 
-    async fn join(self, client: impl AsyncRead + AsyncWrite, said: &[u8], server: Upgraded) {
+    async fn join(self, client: impl AsyncRead + AsyncWrite, said: &[u8], server: impl AsyncRead + AsyncWrite) {
         let (from_client, to_client) = tokio::io::split(client);
-        let (from_server, mut to_server) = tokio::io::split(TokioIo::new(server));
+        let (from_server, mut to_server) = tokio::io::split(server);
         let stall_max = self.front.limits.stall_max;
         let activity = Activity::default();
         let passing = async {

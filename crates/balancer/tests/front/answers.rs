@@ -122,8 +122,8 @@ async fn floods_from_a_backend_end_at_a_limit() {
         assert_eq!(status(&answer), 502, "{answer}");
     }
     let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
-    let answer = answered_in_vain(interim.clone(), Then::Repeat(interim)).await;
-    assert_eq!(status(&answer), 504, "{answer}");
+    let answer = answered(interim.clone(), Then::Repeat(interim)).await;
+    assert_eq!(status(&answer), 502, "{answer}");
     let answer = answered_in_vain(b"HTTP/1.1 200 OK\r\nX".to_vec(), Then::Hang).await;
     assert_eq!(status(&answer), 504, "{answer}");
 }
