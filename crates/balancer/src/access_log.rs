@@ -36,20 +36,23 @@ pub(crate) fn write_line(out: &mut String, line: &Line<'_>, instance: &str, cloc
     push_decimal(out, line.status.into());
     out.push_str("\",\"service\":\"balancer\",\"instance\":\"");
     write_escaped(out, instance);
-    for (name, value) in [
-        ("trace_id", line.trace_id),
-        ("span_id", line.span_id),
-        ("target", "access"),
-        ("request_id", line.request_id),
-        ("method", line.method),
-        ("path", line.path),
-        ("route", line.route),
-        ("upstream", line.upstream),
-        ("side", line.side),
+    // Ids are made of letters and digits, whoever made them.
+    for (name, id) in [
+        ("\",\"trace_id\":\"", line.trace_id),
+        ("\",\"span_id\":\"", line.span_id),
+        ("\",\"target\":\"access\",\"request_id\":\"", line.request_id),
+        ("\",\"side\":\"", line.side),
     ] {
-        out.push_str("\",\"");
         out.push_str(name);
-        out.push_str("\":\"");
+        out.push_str(id);
+    }
+    for (name, value) in [
+        ("\",\"method\":\"", line.method),
+        ("\",\"path\":\"", line.path),
+        ("\",\"route\":\"", line.route),
+        ("\",\"upstream\":\"", line.upstream),
+    ] {
+        out.push_str(name);
         write_escaped(out, value);
     }
     out.push_str("\",\"status\":");

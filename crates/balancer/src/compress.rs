@@ -179,16 +179,20 @@ fn is_compressible_type(kind: &HeaderValue) -> bool {
     let Ok(kind) = kind.to_str() else {
         return false;
     };
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.split_once('/') {
-        Some(("text", subtype)) => subtype != "event-stream",
-        Some(("application", subtype)) => {
-            matches!(subtype, "json" | "javascript" | "xml" | "wasm" | "manifest+json")
-                || subtype.ends_with("+json")
-                || subtype.ends_with("+xml")
-        }
-        Some(("image", subtype)) => matches!(subtype, "svg+xml" | "bmp"),
-        _ => false,
+    let kind = kind.split_once(';').map_or(kind, |(kind, _parameters)| kind).trim();
+    let Some((kind, subtype)) = kind.split_once('/') else {
+        return false;
+    };
+    let is_any_of = |names: &[&str]| names.iter().any(|name| subtype.eq_ignore_ascii_case(name));
+    let suffix = subtype.rsplit_once('+').map_or("", |(_, suffix)| suffix);
+    if kind.eq_ignore_ascii_case("text") {
+        !is_any_of(&["event-stream"])
+    } else if kind.eq_ignore_ascii_case("application") {
+        is_any_of(&["json", "javascript", "xml", "wasm"])
+            || suffix.eq_ignore_ascii_case("json")
+            || suffix.eq_ignore_ascii_case("xml")
+    } else {
+        kind.eq_ignore_ascii_case("image") && is_any_of(&["svg+xml", "bmp"])
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of a request: it is checked, let in, sent to a service, and its answer signed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub(crate) struct Client {
     /// It is one of the proxies whose forwarding headers are believed.
     pub(crate) is_trusted: bool,
     pub(crate) opened: Instant,
+    /// The last host that a request named, found to be sound: it is mostly the next one's as well.
+    pub(crate) sound_host: RefCell<Option<HeaderValue>>,
 }
 
 impl Client {
@@ -186,7 +188,7 @@ async fn pass_on(
     check_framing(client, &parts)?;
     check_method(&parts.method)?;
     check_expectation(&parts)?;
-    settle_host(&mut parts)?;
+    settle_host(client, &mut parts)?;
     let target = target_of(&parts.uri)?;
     let customer = gate::customer(shared, client.hop(), &parts.headers);
     gate::check_open(&live, customer)?;
@@ -209,7 +211,9 @@ async fn pass_on(
     );
     shared.budget.deposit();
 
-    let upload = Rc::new(Cell::new(Upload::awaits_backend()));
+    let upload = Rc::new(Cell::new(Upload::AwaitsBackend {
+        since: exchange.started,
+    }));
     let is_keyed = match route.keyed {
         Keyed::Never => false,
         Keyed::ByHeader => parts.headers.contains_key(IDEMPOTENCY_KEY),
@@ -333,7 +337,7 @@ fn check_expectation(parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// A request has one host: that of its target if it names one, else that of its only `Host` line.
-fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
+fn settle_host(client: &Client, parts: &mut Parts) -> Result<(), Refusal> {
     if parts.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(Refusal::BadHost);
     }
@@ -345,20 +349,23 @@ fn settle_host(parts: &mut Parts) -> Result<(), Refusal> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadHost)?;
         parts.headers.insert(HOST, host);
     }
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let is_sound = match (hosts.next(), hosts.next()) {
-        (None, _) => parts.version == Version::HTTP_10,
-        (Some(host), None) => {
-            let authority = Authority::try_from(host.as_bytes());
-            authority.is_ok_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+    let Some(host) = parts.headers.get(HOST) else {
+        if parts.version != Version::HTTP_10 {
+            return Err(Refusal::BadHost);
         }
-        _ => false,
+        // HTTP/1.1 towards the service needs one even where the client's HTTP/1.0 doesn't.
+        parts.headers.insert(HOST, HeaderValue::from_static("shop"));
+        return Ok(());
     };
-    if !is_sound {
-        return Err(Refusal::BadHost);
+    let mut sound_host = client.sound_host.borrow_mut();
+    if sound_host.as_ref() != Some(host) {
+        let authority = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::BadHost)?;
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(Refusal::BadHost);
+        }
+        // A copy, since the value shares the memory of all that was read with it.
+        *sound_host = HeaderValue::from_bytes(host.as_bytes()).ok();
     }
-    // HTTP/1.1 towards the service needs one even where the client's HTTP/1.0 doesn't.
-    parts.headers.entry(HOST).or_insert(HeaderValue::from_static("shop"));
     Ok(())
 }
 

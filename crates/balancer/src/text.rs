@@ -4,7 +4,17 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The two hexadecimal digits of each byte.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// A number's digits.
 pub(crate) fn decimal(number: u64, digits: &mut [u8; 20]) -> &[u8] {
@@ -39,10 +49,8 @@ pub(crate) fn push_digits<const WIDTH: usize>(out: &mut String, number: u64) {
 /// Appends 16 hexadecimal digits.
 pub(crate) fn push_hex(out: &mut String, number: u64) {
     let mut digits = [0; 16];
-    let mut left = number;
-    for digit in digits.iter_mut().rev() {
-        *digit = HEX_DIGITS[(left & 0xf) as usize];
-        left >>= 4;
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(&HEX_PAIRS[usize::from(byte)]);
     }
     push_ascii(out, &digits);
 }

@@ -1,6 +1,7 @@
 //! The threads that serve. Each has a single-threaded runtime, a pool of connections and a log buffer of its own, so
 //! that a request never crosses threads and nothing on its way takes a lock.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +64,7 @@ async fn serve_side(worker: Rc<Worker>, side: Side, entrance: Entrance) {
             side,
             is_trusted: client_address::is_in(&worker.shared.trusted_proxies, connection.peer.ip()),
             opened: Instant::now(),
+            sound_host: RefCell::default(),
             connection,
         });
         service_fn(move |request| proxy::serve(worker.clone(), client.clone(), request))

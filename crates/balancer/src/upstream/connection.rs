@@ -107,8 +107,8 @@ impl Connection {
     }
 
     /// Begins with a request, of which nothing is sent before the answer is asked for.
-    pub(crate) fn begin(&mut self, head: &Head, body: RequestBody, deadline: Instant) {
-        self.sending.begin(head, body, deadline);
+    pub(crate) fn begin(&mut self, head: &Head, body: RequestBody, now: Instant, deadline: Instant) {
+        self.sending.begin(head, body, now, deadline);
         self.is_to_head = head.is_to_head;
         self.asks_upgrade = head.asks_upgrade;
         self.interim = 0;
@@ -274,7 +274,7 @@ mod tests {
         let mut connection = Connection::new(stream.expect("connected"));
         let path = PathAndQuery::from_static("/");
         let head = Head::new(&method, &path, &HeaderMap::new(), &RequestBody::Empty, |_| {});
-        connection.begin(&head, RequestBody::Empty, Instant::now());
+        connection.begin(&head, RequestBody::Empty, Instant::now(), Instant::now());
         let answering = async {
             // One byte after the other, as far as the kernel keeps them apart.
             for byte in answer.bytes() {

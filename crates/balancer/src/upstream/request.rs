@@ -152,10 +152,10 @@ impl Sending {
     }
 
     /// Begins with a request whose deadline is this.
-    pub(super) fn begin(&mut self, head: &Head, body: RequestBody, deadline: Instant) {
+    pub(super) fn begin(&mut self, head: &Head, body: RequestBody, now: Instant, deadline: Instant) {
         self.lead.clear();
         self.lead.extend_from_slice(&head.text);
-        deadline::write(&mut self.lead, deadline);
+        deadline::write(&mut self.lead, now, deadline);
         self.lead.extend_from_slice(b"\r\n");
         self.part = Bytes::new();
         self.tail = b"";
@@ -307,7 +307,8 @@ mod tests {
     async fn received(head: &Head, body: RequestBody) -> String {
         let (mut ours, mut theirs) = pair().await;
         let mut sending = Sending::nothing();
-        sending.begin(head, body, Instant::now());
+        let now = Instant::now();
+        sending.begin(head, body, now, now);
         poll_fn(|cx| sending.poll_send(&mut ours, cx)).await.expect("sent");
         assert!(sending.is_done());
         drop(ours);
@@ -340,7 +341,8 @@ mod tests {
         let body = RequestBody::Kept(bytes.clone());
         let head = head(&Method::PUT, &body);
         let mut sending = Sending::nothing();
-        sending.begin(&head, body, Instant::now());
+        let now = Instant::now();
+        sending.begin(&head, body, now, now);
         let sent = async {
             let outcome = poll_fn(|cx| sending.poll_send(&mut ours, cx)).await;
             drop(ours);
@@ -366,7 +368,8 @@ mod tests {
         let body = RequestBody::Kept(Bytes::from_static(b"abc"));
         let head = head(&Method::POST, &body);
         let mut sending = Sending::nothing();
-        sending.begin(&head, body, Instant::now());
+        let now = Instant::now();
+        sending.begin(&head, body, now, now);
         let outcome = poll_fn(|cx| sending.poll_send(&mut ours, cx)).await;
         assert!(matches!(outcome, Err(SendError::Write)));
         assert!(matches!(sending.take_back(), Some(RequestBody::Kept(bytes)) if bytes == "abc"));
