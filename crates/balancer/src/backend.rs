@@ -115,6 +115,25 @@ pub(crate) struct Counters {
     pub(crate) ejections: AtomicU64,
 }
 
+/// How a backend does at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) in_flight: u32,
+    /// The median of its recent latencies, fading as well while nobody asks. None while it starts slowly, while there
+    /// were too few since, and while it fails: then its cost is what counts.
+    pub(crate) typical_us: Option<f64>,
+    /// [`Backend::latency_us`]; none while nobody has measured it since it came up or back.
+    pub(crate) known_us: Option<f64>,
+    newness: f64,
+}
+
+impl Standing {
+    /// What another request would cost there, if each takes so long: those already there, times that.
+    pub(crate) fn cost_at(&self, latency_us: Option<f64>) -> f64 {
+        f64::from(self.in_flight + 1) * latency_us.unwrap_or(LATENCY_UNKNOWN_US) * self.newness
+    }
+}
+
 impl Backend {
     /// A backend that nothing is known about yet.
     pub(crate) fn new(id: u64, address: SocketAddr) -> Self {
@@ -235,26 +254,26 @@ impl Backend {
 
     /// Its recent latency, leaning towards peaks and fading, so that a slow answer is soon given another chance.
     pub(crate) fn latency_us(&self) -> f64 {
-        self.known_latency_us().unwrap_or(LATENCY_UNKNOWN_US)
+        let now_us = self.now_us();
+        let known_us = self.latency_after(self.latency_fading(now_us), now_us);
+        known_us.unwrap_or(LATENCY_UNKNOWN_US)
     }
 
-    /// The median of its recent latencies, fading as well while nobody asks. None while it starts slowly, while there
-    /// were too few since, and while it fails: then its cost is what counts.
-    pub(crate) fn typical_latency_us(&self) -> Option<f64> {
+    /// How it does just now.
+    pub(crate) fn standing(&self) -> Standing {
         let now_us = self.now_us();
+        let fading = self.latency_fading(now_us);
+        let newness = self.newness(now_us);
         let troubled_at_us = self.failed_at_us.load(Relaxed).max(self.erred_at_us.load(Relaxed));
         let is_troubled =
             troubled_at_us != 0 && now_us.saturating_sub(troubled_at_us) < TROUBLE_MEMORY.as_micros() as u64;
-        if is_troubled || self.newness(now_us) > 1.0 {
-            return None;
+        let is_typical = !is_troubled && newness <= 1.0;
+        Standing {
+            in_flight: self.in_flight(),
+            typical_us: is_typical.then(|| self.typical.known_us(fading)).flatten(),
+            known_us: self.latency_after(fading, now_us),
+            newness,
         }
-        self.typical.known_us(self.latency_fading(now_us))
-    }
-
-    /// [`Self::latency_us`]; none while nobody has measured it since it came up or back.
-    pub(crate) fn known_latency_us(&self) -> Option<f64> {
-        let now_us = self.now_us();
-        self.latency_after(self.latency_fading(now_us), now_us)
     }
 
     fn latency_after(&self, fading: f64, now_us: u64) -> Option<f64> {
@@ -334,11 +353,6 @@ impl Backend {
         self.outlier.failed(now_us)
     }
 
-    /// What another request would cost here, if each takes so long: those already there, times that.
-    pub(crate) fn cost_at(&self, latency_us: Option<f64>) -> f64 {
-        f64::from(self.in_flight() + 1) * latency_us.unwrap_or(LATENCY_UNKNOWN_US) * self.newness(self.now_us())
-    }
-
     /// How much it has to do, whatever each request takes. Failures count as well: who fails has nothing to do.
     pub(crate) fn load(&self) -> f64 {
         let now_us = self.now_us();
@@ -391,7 +405,8 @@ mod tests {
     }
 
     fn cost(backend: &Backend) -> f64 {
-        backend.cost_at(backend.known_latency_us())
+        let standing = backend.standing();
+        standing.cost_at(standing.known_us)
     }
 
     #[test]
@@ -463,15 +478,16 @@ mod tests {
         (0..50).for_each(|_| settled.succeeded(Duration::from_millis(2)));
         assert!(
             settled
-                .typical_latency_us()
+                .standing()
+                .typical_us
                 .is_some_and(|us| (1_800.0..2_200.0).contains(&us))
         );
         settled.failed(FailureKind::Reset);
-        assert_eq!(settled.typical_latency_us(), None);
+        assert_eq!(settled.standing().typical_us, None);
         settled.set_health(Health::Down);
         settled.set_health(Health::Up);
         (0..50).for_each(|_| settled.succeeded(Duration::from_millis(2)));
-        assert_eq!(settled.typical_latency_us(), None, "it has just come back");
+        assert_eq!(settled.standing().typical_us, None, "it has just come back");
     }
 
     #[test]

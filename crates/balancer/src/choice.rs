@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Health};
+use crate::backend::{Backend, Health, Standing};
 use crate::balance::Algorithm;
 
 /// Two costs within this factor of each other are the same: the difference is noise, and following it would send
@@ -98,28 +98,26 @@ fn cheaper_of_two<'a, I: Iterator<Item = &'a Arc<Backend>>>(
     let offset = rand::random_range(1..candidates);
     let first = open().nth(first_index).or_else(|| open().next())?;
     let second = open().nth((first_index + offset) % candidates).unwrap_or(first);
-    let first_is_fine = match clearly_faster(first, second) {
-        Some(faster) if faster.in_flight() < LOAD_MIN => Arc::ptr_eq(faster, first),
-        _ => {
-            // One that nobody has measured is taken to be as the other, or it would look best until its first answer.
-            let (first_us, second_us) = (first.known_latency_us(), second.known_latency_us());
-            first.cost_at(first_us.or(second_us)) <= second.cost_at(second_us.or(first_us)) * NOISE
-        }
-    };
+    let standings = (first.standing(), second.standing());
+    let first_is_fine = is_fine_beside(&standings.0, &standings.1);
     Some(if first_is_fine { first } else { second })
 }
 
-/// The one of two that usually answers faster, if that is more than noise and both have been measured. As long as it has
-/// next to nothing to do, a request that went to the slower one would only take longer; how dear each is counts under load.
-fn clearly_faster<'a>(first: &'a Arc<Backend>, second: &'a Arc<Backend>) -> Option<&'a Arc<Backend>> {
-    let (first_us, second_us) = (first.typical_latency_us()?, second.typical_latency_us()?);
-    if first_us * NOISE < second_us {
-        Some(first)
-    } else if second_us * NOISE < first_us {
-        Some(second)
-    } else {
-        None
+/// Whether the first of two may have the request.
+fn is_fine_beside(first: &Standing, second: &Standing) -> bool {
+    // As long as the one that usually answers faster has next to nothing to do, a request that went to the slower one
+    // would only take longer; how dear each is counts under load.
+    if let (Some(first_us), Some(second_us)) = (first.typical_us, second.typical_us) {
+        if first_us * NOISE < second_us && first.in_flight < LOAD_MIN {
+            return true;
+        }
+        if second_us * NOISE < first_us && second.in_flight < LOAD_MIN {
+            return false;
+        }
     }
+    // One that nobody has measured is taken to be as the other, or it would look best until its first answer.
+    let (first_us, second_us) = (first.known_us, second.known_us);
+    first.cost_at(first_us.or(second_us)) <= second.cost_at(second_us.or(first_us)) * NOISE
 }
 
 /// Of several with equally little to do, each has the same chance.

@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::{Method, StatusCode, Uri};
 
 use crate::Side;
-use crate::access_log::{Line, write_line};
 use crate::admission::Permit;
 use crate::backend::Backend;
 use crate::identity::Identity;
+use crate::journal::Entry;
 use crate::live::Live;
 use crate::worker::Worker;
 
@@ -49,6 +49,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Exchange {
     pub(crate) fn begin(worker: Rc<Worker>, side: Side, method: Method, uri: Uri, identity: Identity) -> Self {
+        worker.in_work.update(|in_work| in_work + 1);
         Self {
             live: worker.shared.live.load_full(),
             worker,
@@ -91,31 +92,28 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let shared = &self.worker.shared;
+        let worker = &self.worker;
+        worker.in_work.update(|in_work| in_work.saturating_sub(1));
         let duration = self.started.elapsed();
-        let route = self.route.map(|route| &self.live.table.routes[route]);
         let stats = self
             .route
-            .map_or(&shared.stats.unrouted, |route| &*self.live.stats[route]);
+            .map_or(&worker.shared.stats.unrouted, |route| &*self.live.stats[route]);
         stats.record(self.status.as_u16(), duration);
-        let upstream = self.backend.as_ref().map(|backend| backend.name()).unwrap_or_default();
-        let line = Line {
-            method: self.method.as_str(),
-            path: start_of(self.uri.path()),
-            route: route.map_or("none", |route| &route.name),
-            side: self.side.as_str(),
-            status: self.status.as_u16(),
-            upstream,
-            tries: self.tries,
-            duration,
-            bytes_sent: self.bytes_sent,
-            is_complete: self.is_complete,
-            request_id: &self.identity.request_id,
-            trace_id: self.identity.trace_id(),
-            span_id: self.identity.span_id(),
-        };
-        self.worker
-            .log
-            .push(|out, clock| write_line(out, &line, &shared.instance, clock, SystemTime::now()));
+        if worker.journal.is_kept() {
+            worker.journal.note(Entry {
+                live: self.live.clone(),
+                identity: std::mem::take(&mut self.identity),
+                side: self.side,
+                method: std::mem::take(&mut self.method),
+                uri: std::mem::take(&mut self.uri),
+                route: self.route,
+                backend: self.backend.take(),
+                tries: self.tries,
+                status: self.status,
+                duration,
+                bytes_sent: self.bytes_sent,
+                is_complete: self.is_complete,
+            });
+        }
     }
 }

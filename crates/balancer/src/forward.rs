@@ -260,6 +260,7 @@ impl Order<'_> {
         let is_reused = lease.is_reused;
         let began = Instant::now();
         lease.connection.begin(self.head, body, began, self.deadline);
+        self.worker.join_burst().await;
         let answered = {
             let mut answering = pin!(poll_fn(|cx| lease.connection.poll_answer(cx)));
             let impatient_at = match self.patience {

@@ -53,14 +53,15 @@ pub(crate) fn replaces(name: &str, hop: Hop) -> bool {
 /// Writes a hop behind what is believed of the earlier ones.
 pub(crate) fn write(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop) {
     let earlier = if hop.is_believed() { hops(headers) } else { Vec::new() };
-    let mut peer = String::with_capacity(48);
-    push_address(&mut peer, hop.peer.to_canonical());
     push_name(head, &FORWARDED_FOR);
     for earlier in &earlier {
         head.extend_from_slice(earlier.as_bytes());
         head.extend_from_slice(b", ");
     }
-    head.extend_from_slice(peer.as_bytes());
+    let peer = hop.peer.to_canonical();
+    let peer_start = head.len();
+    push_address(head, peer);
+    let peer_text = peer_start..head.len();
     head.extend_from_slice(b"\r\n");
 
     let host = headers.get(HOST);
@@ -69,10 +70,17 @@ pub(crate) fn write(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop) {
         push_node(head, earlier);
         head.extend_from_slice(b", ");
     }
-    push_node(head, &peer);
+    let (before, after) = if peer.is_ipv6() {
+        ("for=\"[", "]\"")
+    } else {
+        ("for=", "")
+    };
+    head.extend_from_slice(before.as_bytes());
+    head.extend_from_within(peer_text);
+    head.extend_from_slice(after.as_bytes());
     head.extend_from_slice(b";proto=");
     head.extend_from_slice(hop.scheme().as_bytes());
-    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+    if let Some(host) = host {
         head.extend_from_slice(b";host=\"");
         head.extend_from_slice(host.as_bytes());
         head.push(b'"');

@@ -103,8 +103,8 @@ pub(crate) fn write_request(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop, i
     }
     write_cookies(head, headers);
     push_line(head, &VIA, via);
-    push_line(head, &REQUEST_ID, &identity.request_id);
-    push_line(head, &TRACEPARENT, &identity.traceparent);
+    push_line(head, &REQUEST_ID, identity.request_id());
+    push_line(head, &TRACEPARENT, identity.traceparent());
 }
 
 /// HTTP/2 may have each cookie in a line of its own; HTTP/1.1 has one line (RFC 9113, section 8.2.3).

@@ -13,12 +13,10 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 const TRACEPARENT_BYTES: usize = 55;
 
 /// Who a request is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Identity {
-    /// Made here, or the client's if it is sane.
-    pub(crate) request_id: String,
-    /// `00-{trace id}-{this hop's span id}-{flags}`
-    pub(crate) traceparent: String,
+    /// The `traceparent`, `00-{trace id}-{this hop's span id}-{flags}`, and behind it the request id.
+    text: String,
     /// Whether the client's trace goes on; otherwise its `tracestate` means nothing.
     pub(crate) continues_trace: bool,
 }
@@ -29,48 +27,56 @@ impl Identity {
         let request_id = headers
             .get(REQUEST_ID)
             .and_then(|value| value.to_str().ok())
-            .filter(|value| is_sane_request_id(value))
-            .map_or_else(random_id, str::to_owned);
+            .filter(|value| is_sane_request_id(value));
         let parent = headers
             .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok())
             .filter(|value| is_traceparent(value));
-        // A span id of zero is invalid.
-        let span_id = rand::random::<u64>() | 1;
-        let mut traceparent = String::with_capacity(TRACEPARENT_BYTES);
+        let [span_id, trace_id_high, trace_id_low, id_high, id_low] = rand::random::<[u64; 5]>();
+        let mut text = String::with_capacity(TRACEPARENT_BYTES + REQUEST_ID_BYTES_MAX);
         match parent {
-            Some(parent) => traceparent.push_str(&parent[..35]),
+            Some(parent) => text.push_str(&parent[..35]),
             None => {
-                traceparent.push_str("00-");
-                push_hex(&mut traceparent, rand::random());
-                push_hex(&mut traceparent, rand::random::<u64>() | 1);
+                text.push_str("00-");
+                push_hex(&mut text, trace_id_high);
+                // Ids of zeros only are invalid.
+                push_hex(&mut text, trace_id_low | 1);
             }
         }
-        traceparent.push('-');
-        push_hex(&mut traceparent, span_id);
-        traceparent.push('-');
-        traceparent.push_str(parent.map_or("01", |parent| &parent[53..]));
+        text.push('-');
+        push_hex(&mut text, span_id | 1);
+        text.push('-');
+        text.push_str(parent.map_or("01", |parent| &parent[53..]));
+        match request_id {
+            Some(request_id) => text.push_str(request_id),
+            None => {
+                push_hex(&mut text, id_high);
+                push_hex(&mut text, id_low);
+            }
+        }
         Self {
-            request_id,
-            traceparent,
+            text,
             continues_trace: parent.is_some(),
         }
     }
 
+    /// Made here, or the client's if it is sane.
+    pub(crate) fn request_id(&self) -> &str {
+        self.text.get(TRACEPARENT_BYTES..).unwrap_or_default()
+    }
+
+    /// `00-{trace id}-{this hop's span id}-{flags}`
+    pub(crate) fn traceparent(&self) -> &str {
+        self.text.get(..TRACEPARENT_BYTES).unwrap_or_default()
+    }
+
     pub(crate) fn trace_id(&self) -> &str {
-        &self.traceparent[3..35]
+        self.text.get(3..35).unwrap_or_default()
     }
 
     pub(crate) fn span_id(&self) -> &str {
-        &self.traceparent[36..52]
+        self.text.get(36..52).unwrap_or_default()
     }
-}
-
-fn random_id() -> String {
-    let mut id = String::with_capacity(32);
-    push_hex(&mut id, rand::random());
-    push_hex(&mut id, rand::random());
-    id
 }
 
 fn is_sane_request_id(value: &str) -> bool {
@@ -104,10 +110,10 @@ mod tests {
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {
-        assert_eq!(identity(REQUEST_ID, "order-7_a.b").request_id, "order-7_a.b");
+        assert_eq!(identity(REQUEST_ID, "order-7_a.b").request_id(), "order-7_a.b");
         for insane in ["", "a b", "a\"b", &"a".repeat(65)] {
-            let made = identity(REQUEST_ID, insane).request_id;
-            assert_eq!(made.len(), 32, "{insane}");
+            let made = identity(REQUEST_ID, insane);
+            assert_eq!(made.request_id().len(), 32, "{insane}");
         }
     }
 
@@ -118,8 +124,8 @@ mod tests {
         assert!(identity.continues_trace);
         assert_eq!(identity.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_ne!(identity.span_id(), "00f067aa0ba902b7");
-        assert!(identity.traceparent.ends_with("-00"));
-        assert!(is_traceparent(&identity.traceparent));
+        assert!(identity.traceparent().ends_with("-00"));
+        assert!(is_traceparent(identity.traceparent()));
     }
 
     #[test]
@@ -133,7 +139,7 @@ mod tests {
         ] {
             let identity = identity(TRACEPARENT, broken);
             assert!(!identity.continues_trace, "{broken}");
-            assert!(is_traceparent(&identity.traceparent), "{}", identity.traceparent);
+            assert!(is_traceparent(identity.traceparent()), "{}", identity.traceparent());
         }
     }
 }

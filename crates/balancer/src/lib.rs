@@ -25,6 +25,7 @@ mod health;
 mod hedge;
 mod identity;
 mod isolation;
+mod journal;
 mod live;
 mod outlier;
 mod overload;

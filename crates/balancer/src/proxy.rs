@@ -167,7 +167,11 @@ fn refuse(
     failovers: &[Failover],
 ) -> Response<FrontBody> {
     count(worker, refusal);
-    let own = refusal.respond(wants_page, start_of(exchange.uri.path()), &exchange.identity.request_id);
+    let own = refusal.respond(
+        wants_page,
+        start_of(exchange.uri.path()),
+        exchange.identity.request_id(),
+    );
     let (mut parts, body) = own.into_parts();
     exchange.status = parts.status;
     sign(&mut parts.headers, worker, &exchange, failovers);
@@ -392,7 +396,7 @@ async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
 
 pub(crate) fn sign(headers: &mut HeaderMap, worker: &Worker, exchange: &Exchange, failovers: &[Failover]) {
     let elapsed = exchange.started.elapsed();
-    let request_id = &exchange.identity.request_id;
+    let request_id = exchange.identity.request_id();
     headers::sign_response(
         headers,
         exchange.side,

@@ -75,17 +75,17 @@ pub(crate) fn push_ms(out: &mut String, duration: Duration) {
 }
 
 /// Appends an address.
-pub(crate) fn push_address(out: &mut String, address: IpAddr) {
+pub(crate) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             let [first, others @ ..] = address.octets();
-            push_decimal(out, first.into());
+            out.extend_from_slice(decimal(first.into(), &mut [0; 20]));
             for octet in others {
-                out.push('.');
-                push_decimal(out, octet.into());
+                out.push(b'.');
+                out.extend_from_slice(decimal(octet.into(), &mut [0; 20]));
             }
         }
-        IpAddr::V6(address) => out.push_str(&address.to_string()),
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
     }
 }
 
@@ -131,7 +131,9 @@ mod tests {
     fn addresses_of_both_families_are_written() {
         for address in ["192.0.2.7", "0.0.0.0", "255.10.100.1", "2001:db8::7"] {
             let parsed = address.parse().expect("an address");
-            assert_eq!(text(|out| push_address(out, parsed)), address);
+            let mut out = Vec::new();
+            push_address(&mut out, parsed);
+            assert_eq!(out, address.as_bytes());
         }
     }
 }

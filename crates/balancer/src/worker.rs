@@ -1,29 +1,53 @@
 //! The threads that serve. Each has a single-threaded runtime, a pool of connections and a log buffer of its own, so
 //! that a request never crosses threads and nothing on its way takes a lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
-use shop_front::access_log::LogBuffer;
 use shop_front::{Entrance, accept_forever};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::client_address;
+use crate::journal::Journal;
 use crate::proxy::{self, Client};
 use crate::upstream::Pool;
 use crate::{Shared, Side};
 
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Often, since it also closes what backends have closed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests that are in work when bursts begin to be worth it.
+const BURST_MIN: u32 = 4;
 
 /// One thread's own things.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
-    pub(crate) log: LogBuffer,
+    pub(crate) journal: Journal,
+    /// Requests in work on this thread.
+    pub(crate) in_work: Cell<u32>,
+}
+
+impl Worker {
+    /// Where much is in work, lets the others go first who are ready, so that all of them send what they have to send
+    /// one right after the other. A backend that is sent one thing at a time goes to sleep in between, and to wake it
+    /// again costs more than what it is woken for.
+    pub(crate) async fn join_burst(&self) {
+        let mut is_last = self.in_work.get() < BURST_MIN;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut is_last, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 /// Serves until the process stops. `entrances` are where each side's connections come from.
@@ -33,18 +57,18 @@ pub(crate) fn run(shared: Arc<Shared>, entrances: Vec<(Side, Entrance)>) -> std:
         .build_local(LocalOptions::default())?;
     let stop = shared.stop.clone();
     let worker = Rc::new(Worker {
-        log: shared.log.buffer(),
+        journal: Journal::new(shared.log.buffer(), shared.instance.clone()),
         pool: Pool::default(),
+        in_work: Cell::new(0),
         shared,
     });
     for (side, entrance) in entrances {
         runtime.spawn_local(serve_side(worker.clone(), side, entrance));
     }
     runtime.spawn_local(sweep_forever(worker.clone()));
-    let flushing = worker.clone();
-    runtime.spawn_local(async move { flushing.log.flush_forever().await });
+    let keeping = worker.clone();
+    runtime.spawn_local(async move { keeping.journal.keep().await });
     runtime.block_on(stop.cancelled());
-    worker.log.flush();
     Ok(())
 }
 

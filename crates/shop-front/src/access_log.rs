@@ -112,9 +112,14 @@ struct Lines {
 }
 
 impl LogBuffer {
+    /// Whether lines are kept at all.
+    pub fn is_on(&self) -> bool {
+        self.log.batches.is_some()
+    }
+
     /// Adds what `write` appends, a whole line, and hands the batch over once it is large.
     pub fn push(&self, write: impl FnOnce(&mut String, &mut Clock)) {
-        if self.log.batches.is_none() {
+        if !self.is_on() {
             return;
         }
         let is_full = {
