@@ -257,7 +257,7 @@ impl Balancer {
             tasks.push(AbortOnDropHandle::new(tokio::spawn(tls.clone().reload_forever())));
             entrances.push((Side::Public, entrance(Side::Public, source, Some(tls))));
         }
-        let threads = start_threads(&shared, limits.workers, &entrances)?;
+        let threads = start_threads(&shared, limits.workers, entrances)?;
         Ok(Self {
             shared,
             limits,
@@ -327,16 +327,24 @@ fn entrance(side: Side, source: ListenSource, tls: Option<Tls>) -> Entrance {
 fn start_threads(
     shared: &Arc<Shared>,
     workers: usize,
-    entrances: &[(Side, Entrance)],
+    entrances: Vec<(Side, Entrance)>,
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let workers = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    (0..workers)
-        .map(|index| {
+    let mut of_threads = vec![Vec::new(); workers];
+    for (side, Entrance { source, tls, is_public }) in entrances {
+        for (entrances, source) in of_threads.iter_mut().zip(source.divide(workers)?) {
+            let tls = tls.clone();
+            entrances.push((side, Entrance { source, tls, is_public }));
+        }
+    }
+    of_threads
+        .into_iter()
+        .enumerate()
+        .map(|(index, entrances)| {
             let shared = shared.clone();
-            let entrances = entrances.to_vec();
             std::thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || worker::run(shared, entrances))

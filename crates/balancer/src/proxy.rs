@@ -115,7 +115,7 @@ pub(crate) async fn serve(
     };
     // From a balancer that reaches nobody its clients shall go to another.
     let shall_leave = client.is_old(&worker.shared) || worker.shared.is_isolated();
-    if is_http2 && shall_leave {
+    if shall_leave {
         client.connection.leave();
     }
     let mut response = match outcome {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,24 @@ const BACKLOG: i32 = 4096;
 
 /// Binds a listening socket that doesn't block, with room for a burst of connections.
 pub fn bind_tcp(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = bound(address, false)?;
+    listen(socket)
+}
+
+/// The same, for a socket beside which this process may bind others on the same address.
+fn bind_divisible(address: SocketAddr) -> io::Result<StdListener> {
+    // The kernel would let another process of the same user in as well, which would get half of all connections. Who
+    // starts it by mistake shall be told.
+    drop(bound(address, false)?);
+    listen(bound(address, true)?)
+}
+
+fn listen(socket: OwnedFd) -> io::Result<StdListener> {
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(StdListener::from(socket))
+}
+
+fn bound(address: SocketAddr, is_divisible: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -35,9 +54,9 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<StdListener> {
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     // Connections of the last owner that linger must not keep the next one from binding.
     rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::sockopt::set_socket_reuseport(&socket, is_divisible)?;
     rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(StdListener::from(socket))
+    Ok(socket)
 }
 
 /// Raises this process's limit of open files as far as it may. Every connection is one, and container engines may begin
@@ -74,16 +93,31 @@ pub struct ListenSource {
 impl ListenSource {
     /// Binds a socket of this process's own.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = bind_tcp(address)?;
+        Ok(Self::own(bind_divisible(address)?))
+    }
+
+    fn own(listener: StdListener) -> Self {
         let generation = Generation {
             listener,
             gone: CancellationToken::new(),
         };
         let (_, generations) = watch::channel(Some(Arc::new(generation)));
-        Ok(Self {
+        Self {
             generations,
             courtesy: Arc::new(Courtesy::new(false)),
-        })
+        }
+    }
+
+    /// A source for each of so many threads. A socket of this process's own becomes as many on the same address
+    /// (`SO_REUSEPORT`), over which the kernel spreads connections, so that no thread is woken for what another takes.
+    /// One that is handed over stays one: whoever is frozen must not keep a part of the connections to itself.
+    pub fn divide(self, threads: usize) -> io::Result<Vec<Self>> {
+        let Some(address) = self.local_addr().filter(|_| !self.is_handed_over()) else {
+            return Ok(vec![self; threads]);
+        };
+        let others = (1..threads).map(|_| listen(bound(address, true)?).map(Self::own));
+        let others: Vec<Self> = others.collect::<io::Result<_>>()?;
+        Ok([self].into_iter().chain(others).collect())
     }
 
     /// Uses the sockets that a gateway hands over, one after the other.
@@ -266,6 +300,39 @@ mod tests {
             counts[index] += 1;
         }
         assert!(counts.iter().all(|count| *count >= 10), "uneven: {counts:?}");
+    }
+
+    #[tokio::test]
+    async fn each_thread_gets_a_part_of_what_comes_to_a_socket_of_its_own() {
+        let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let address = source.local_addr().expect("an address");
+        let mut listeners: Vec<Listeners> = source
+            .divide(2)
+            .expect("two")
+            .iter()
+            .map(ListenSource::listeners)
+            .collect();
+        let mut clients = Vec::new();
+        for _ in 0..64 {
+            clients.push(TcpStream::connect(address).await.expect("connected"));
+        }
+        let (first, second) = listeners.split_at_mut(1);
+        let mut counts = [0; 2];
+        while counts.iter().sum::<usize>() < clients.len() {
+            tokio::select! {
+                _ = accept_in_time(&mut first[0]) => counts[0] += 1,
+                _ = accept_in_time(&mut second[0]) => counts[1] += 1,
+            }
+        }
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_binds_an_address_that_another_listens_on() {
+        let source = ListenSource::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
+        let address = source.local_addr().expect("an address");
+        let error = ListenSource::bind(address).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[tokio::test]
