@@ -295,8 +295,9 @@ impl Backend {
 
     /// A good answer began after this time.
     pub(crate) fn succeeded(&self, latency: Duration) {
-        self.measured(latency.as_secs_f64() * 1e6);
-        self.answered();
+        let now_us = self.now_us();
+        self.measured(latency.as_secs_f64() * 1e6, now_us);
+        self.outlier.succeeded(now_us);
     }
 
     /// A good answer began, after a time that says nothing.
@@ -308,7 +309,7 @@ impl Backend {
     pub(crate) fn outrun(&self, elapsed: Duration) {
         let sample_us = elapsed.as_secs_f64() * 1e6;
         if sample_us > self.latency_us() {
-            self.measured(sample_us);
+            self.measured(sample_us, self.now_us());
         }
     }
 
@@ -316,14 +317,13 @@ impl Backend {
     /// that is one.
     pub(crate) fn erred(&self, latency: Duration) -> Option<Cause> {
         self.counters.server_errors.fetch_add(1, Relaxed);
-        self.measured((latency.as_secs_f64() * 1e6).max(SERVER_ERROR_US));
         let now_us = self.now_us();
+        self.measured((latency.as_secs_f64() * 1e6).max(SERVER_ERROR_US), now_us);
         self.erred_at_us.store(now_us, Relaxed);
         self.outlier.erred(now_us)
     }
 
-    fn measured(&self, sample_us: f64) {
-        let now_us = self.now_us();
+    fn measured(&self, sample_us: f64, now_us: u64) {
         let weight = self.latency_fading(now_us);
         let before = self.latency_after(weight, now_us).unwrap_or(sample_us);
         self.typical.measured(sample_us, weight);

@@ -27,6 +27,8 @@ pub(crate) enum BodyError {
     Client(#[source] hyper::Error),
     #[error("the backend's connection failed within a body")]
     Backend(#[source] std::io::Error),
+    #[error("the client's body ended before its length")]
+    Short,
     #[error("the body is larger than allowed")]
     TooLarge,
     #[error("the body stood still for too long")]
@@ -113,7 +115,10 @@ pub(crate) struct StreamingBody {
     incoming: Incoming,
     /// What was taken of it for a backend that could not be sent anything.
     unsent: Bytes,
+    /// What is still allowed.
     bytes_left: u64,
+    /// What is still to come by its declared length.
+    declared_left: Option<u64>,
     idle: IdleTimer,
     upload: Rc<Cell<Upload>>,
 }
@@ -121,6 +126,7 @@ pub(crate) struct StreamingBody {
 impl StreamingBody {
     pub(crate) fn new(incoming: Incoming, bytes_max: u64, upload: Rc<Cell<Upload>>) -> Self {
         Self {
+            declared_left: incoming.size_hint().exact(),
             incoming,
             unsent: Bytes::new(),
             bytes_left: bytes_max,
@@ -146,10 +152,13 @@ impl StreamingBody {
         self.idle.progressed();
         self.upload.set(Upload::awaits_backend());
         match frame {
+            // A stream of HTTP/2 that its client has reset may end like this.
+            None if self.declared_left.is_some_and(|left| left > 0) => self.fail(BodyFault::Broken, BodyError::Short),
             None => Poll::Ready(None),
             Some(Err(error)) => self.fail(BodyFault::Broken, BodyError::Client(error)),
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.declared_left = self.declared_left.map(|left| left.saturating_sub(bytes));
                 match self.bytes_left.checked_sub(bytes) {
                     None => self.fail(BodyFault::TooLarge, BodyError::TooLarge),
                     Some(left) => {

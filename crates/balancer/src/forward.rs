@@ -26,7 +26,7 @@ use crate::place::{NoPlace, Place};
 use crate::refusal::Refusal;
 use crate::service::Service;
 use crate::upstream::{Head, Lease, NoAnswer, is_own_fault};
-use crate::worker::Worker;
+use crate::worker::{Worker, join_burst};
 
 /// Tries in all, each at another backend; a closed pooled connection may add one.
 pub(crate) const TRIES_MAX: usize = 3;
@@ -118,7 +118,8 @@ impl Order<'_> {
         body: RequestBody,
         failovers: &mut Vec<Failover>,
     ) -> Result<Answer, Refusal> {
-        if Instant::now() >= self.deadline {
+        let mut began = Instant::now();
+        if began >= self.deadline {
             return Err(Refusal::AnswerTooLate);
         }
         let mut tried: Vec<u64> = Vec::new();
@@ -138,7 +139,6 @@ impl Order<'_> {
             exchange.tries += 1;
             exchange.backend = Some(backend.clone());
             let mut spare = self.is_repeatable.then(|| body.again()).flatten();
-            let began = Instant::now();
             let attempt = Attempt {
                 place,
                 body,
@@ -205,7 +205,8 @@ impl Order<'_> {
                     elapsed: began.elapsed(),
                 });
             }
-            if spare.is_none() || Instant::now() >= self.deadline {
+            began = Instant::now();
+            if spare.is_none() || began >= self.deadline {
                 return Err(refusal);
             }
             self.worker.shared.stats.retries.fetch_add(1, Relaxed);
@@ -258,9 +259,13 @@ impl Order<'_> {
             Err(error) => return Err(Failed::Unreached { body, error }),
         };
         let is_reused = lease.is_reused;
+        join_burst(self.worker.in_work.get()).await;
+        if is_reused && !lease.connection.is_alive() {
+            let place = lease.place;
+            return Err(Failed::Unsent { body, is_reused, place });
+        }
         let began = Instant::now();
         lease.connection.begin(self.head, body, began, self.deadline);
-        self.worker.join_burst().await;
         let answered = {
             let mut answering = pin!(poll_fn(|cx| lease.connection.poll_answer(cx)));
             let impatient_at = match self.patience {

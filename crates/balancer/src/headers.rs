@@ -4,10 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
-};
+use http::header::{CONNECTION, COOKIE, HeaderName, REFERRER_POLICY, TE, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderValue};
 
 use crate::Side;
@@ -15,6 +12,7 @@ use crate::deadline::TIME_LEFT;
 use crate::forwarded::{self, Hop};
 use crate::identity::{Identity, REQUEST_ID, TRACEPARENT};
 use crate::text::push_ms;
+use crate::upgrade;
 
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 /// `X-Served-By`
@@ -48,11 +46,16 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // Without these a message would be read differently by the next one.
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-        // Whether a request may be sent twice is decided by its key, which so has to arrive.
-        .filter(|name| *name != IDEMPOTENCY_KEY)
+        .filter(may_be_nominated)
         .collect()
+}
+
+fn may_be_nominated(name: &HeaderName) -> bool {
+    // Without these a message would be read differently by the next one.
+    let is_of_message = matches!(name.as_str(), "host" | "content-length" | "trailer");
+    // Whether a request may be sent twice is decided by its key, which so has to arrive; and whose it is by these.
+    let is_of_sender = *name == IDEMPOTENCY_KEY || name.as_str().starts_with("x-forwarded-");
+    !is_of_message && !is_of_sender
 }
 
 /// Whether the client says that it takes trailers. Then the backend may send them.
@@ -80,7 +83,14 @@ pub(crate) fn push_name(head: &mut Vec<u8>, name: &HeaderName) {
 
 /// Writes of a client's headers what a backend may have, and what is to be said to it instead of the rest. How long the
 /// body is, and who asks by way of whom, is written elsewhere.
-pub(crate) fn write_request(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop, identity: &Identity, via: &HeaderValue) {
+pub(crate) fn write_request(
+    head: &mut Vec<u8>,
+    headers: &HeaderMap,
+    hop: Hop,
+    identity: &Identity,
+    via: &HeaderValue,
+    asks_upgrade: bool,
+) {
     let nominated = nominated(headers);
     for (name, value) in headers {
         let text = name.as_str();
@@ -97,11 +107,15 @@ pub(crate) fn write_request(head: &mut Vec<u8>, headers: &HeaderMap, hop: Hop, i
             push_line(head, name, value);
         }
     }
-    if takes_trailers(headers) {
+    if asks_upgrade {
+        upgrade::write_wish(head);
+    } else if takes_trailers(headers) {
         push_line(head, &TE, "trailers");
         push_line(head, &CONNECTION, "te");
     }
-    write_cookies(head, headers);
+    if !nominated.contains(&COOKIE) {
+        write_cookies(head, headers);
+    }
     push_line(head, &VIA, via);
     push_line(head, &REQUEST_ID, identity.request_id());
     push_line(head, &TRACEPARENT, identity.traceparent());
@@ -233,7 +247,7 @@ pub(crate) mod tests {
         let identity = Identity::of(&headers);
         let via = HeaderValue::from_static("1.1 balancer-1");
         let mut head = Vec::new();
-        write_request(&mut head, &headers, hop(side), &identity, &via);
+        write_request(&mut head, &headers, hop(side), &identity, &via, false);
         fields_of(&head)
     }
 

@@ -335,7 +335,14 @@ fn start_threads(
     };
     let mut of_threads = vec![Vec::new(); workers];
     for (side, Entrance { source, tls, is_public }) in entrances {
-        for (entrances, source) in of_threads.iter_mut().zip(source.divide(workers)?) {
+        // Edges and services keep few connections for long. The threads take turns at those, which the kernel, going by
+        // addresses, would not.
+        let sources = if is_public {
+            source.divide(workers)?
+        } else {
+            vec![source; workers]
+        };
+        for (entrances, source) in of_threads.iter_mut().zip(sources) {
             let tls = tls.clone();
             entrances.push((side, Entrance { source, tls, is_public }));
         }

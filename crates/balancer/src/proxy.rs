@@ -240,13 +240,11 @@ async fn pass_on(
     // How long a client takes to send a body says nothing about the service.
     let is_ordinary = class == Class::Normal && parts.method.is_safe() && matches!(body, RequestBody::Empty);
     let hop = client.hop();
-    let mut head = Head::new(&parts.method, &target, &parts.headers, &body, |head| {
-        headers::write_request(head, &parts.headers, hop, &exchange.identity, &shared.via);
+    let head = Head::new(&parts.method, &target, &parts.headers, &body, |head| {
+        headers::write_request(head, &parts.headers, hop, &exchange.identity, &shared.via, asks_upgrade);
         forwarded::write(head, &parts.headers, hop);
-    });
-    if asks_upgrade {
-        head.ask_upgrade();
-    }
+    })
+    .asking_upgrade(asks_upgrade);
     let order = Order {
         worker,
         service,
@@ -385,12 +383,18 @@ fn target_of(uri: &Uri) -> Result<PathAndQuery, Refusal> {
     }
 }
 
-/// The size was checked against the limit before, by its declared length, which hyper holds the client to.
+/// The size was checked against the limit before, by its declared length. A stream of HTTP/2 that its client resets may
+/// end before that as if it were whole.
 async fn keep(body: Incoming) -> Result<Bytes, Refusal> {
+    let declared = body.size_hint().exact();
     match tokio::time::timeout(KEPT_BODY_DEADLINE, body.collect()).await {
         Err(_) => Err(Refusal::BodyTooSlow),
         Ok(Err(_)) => Err(Refusal::BodyBroken),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Ok(collected)) => {
+            let bytes = collected.to_bytes();
+            let is_whole = declared == Some(bytes.len() as u64);
+            if is_whole { Ok(bytes) } else { Err(Refusal::BodyBroken) }
+        }
     }
 }
 

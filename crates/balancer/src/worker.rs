@@ -33,21 +33,19 @@ pub(crate) struct Worker {
     pub(crate) in_work: Cell<u32>,
 }
 
-impl Worker {
-    /// Where much is in work, lets the others go first who are ready, so that all of them send what they have to send
-    /// one right after the other. A backend that is sent one thing at a time goes to sleep in between, and to wake it
-    /// again costs more than what it is woken for.
-    pub(crate) async fn join_burst(&self) {
-        let mut is_last = self.in_work.get() < BURST_MIN;
-        poll_fn(|cx| {
-            if std::mem::replace(&mut is_last, true) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-    }
+/// Where so much is in work on a thread, lets the others go first who are ready, so that all of them send what they have
+/// to send one right after the other. A backend that is sent one thing at a time goes to sleep in between, and to wake
+/// it again costs more than what it is woken for.
+pub(crate) async fn join_burst(in_work: u32) {
+    let mut is_last = in_work < BURST_MIN;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_last, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Serves until the process stops. `entrances` are where each side's connections come from.
@@ -94,4 +92,35 @@ async fn serve_side(worker: Rc<Worker>, side: Side, entrance: Entrance) {
         service_fn(move |request| proxy::serve(worker.clone(), client.clone(), request))
     };
     accept_forever(front, entrance, make_service).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// In which order three tasks come to what they have to send, and send it.
+    async fn order(in_work: u32) -> Vec<&'static str> {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let local = LocalSet::new();
+        for _ in 0..3 {
+            let order = order.clone();
+            local.spawn_local(async move {
+                order.borrow_mut().push("comes");
+                join_burst(in_work).await;
+                order.borrow_mut().push("sends");
+            });
+        }
+        local.await;
+        order.take()
+    }
+
+    #[tokio::test]
+    async fn requests_leave_together_where_there_are_many_and_at_once_where_there_are_few() {
+        let together = ["comes", "comes", "comes", "sends", "sends", "sends"];
+        assert_eq!(order(BURST_MIN).await, together);
+        let at_once = ["comes", "sends", "comes", "sends", "comes", "sends"];
+        assert_eq!(order(BURST_MIN - 1).await, at_once);
+    }
 }

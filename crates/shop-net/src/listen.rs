@@ -33,8 +33,8 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<StdListener> {
 
 /// The same, for a socket beside which this process may bind others on the same address.
 fn bind_divisible(address: SocketAddr) -> io::Result<StdListener> {
-    // The kernel would let another process of the same user in as well, which would get half of all connections. Who
-    // starts it by mistake shall be told.
+    // The kernel would let another process of the same user in as well, which would get half of all connections. Whoever
+    // starts it by mistake while one listens is told.
     drop(bound(address, false)?);
     listen(bound(address, true)?)
 }

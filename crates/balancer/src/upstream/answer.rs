@@ -94,7 +94,21 @@ fn says_of_connection(headers: &HeaderMap, option: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_a_head_or_none(rest in "[A-Za-z0-9:,/. \t\r\n\u{0}\u{e4}-]{0,80}") {
+            let bytes = Bytes::from(format!("HTTP/1.1 200 OK\r\n{rest}\r\n\r\n"));
+            if let Ok(answer) = parse(&bytes) {
+                // Nothing that was taken for one head may hold the end of one.
+                prop_assert_eq!(memchr::memmem::find(&bytes, b"\r\n\r\n"), Some(bytes.len() - 4));
+                let _ = framing_of(&answer, false);
+            }
+        }
+    }
 
     fn answer(head: &str) -> Response<()> {
         parse(&Bytes::copy_from_slice(head.as_bytes())).expect("a head")

@@ -72,6 +72,9 @@ impl Chunked {
                     let Some(end) = fields::end_of_block(input) else {
                         return missing(input, TRAILERS_BYTES_MAX);
                     };
+                    if end > TRAILERS_BYTES_MAX {
+                        return Err(nonsense("trailers that are too long"));
+                    }
                     let block = input.split_to(end).freeze();
                     *self = Self::Ended;
                     return fields::trailers(&block).map(Piece::Trailers);
@@ -95,11 +98,9 @@ fn size_of(line: &[u8]) -> std::io::Result<u64> {
     if line.len() > LINE_BYTES_MAX {
         return Err(nonsense("a chunk's line that is too long"));
     }
-    let digits = line
-        .split(|&byte| byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii_end();
+    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    let end = digits.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'));
+    let digits = &digits[..end.map_or(0, |last| last + 1)];
     // Without signs, prefixes or anything else that only some take for a number.
     let is_number = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(digits).ok().filter(|_| is_number);
@@ -109,6 +110,9 @@ fn size_of(line: &[u8]) -> std::io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Reads it in pieces of each size, which must make no difference.
@@ -143,6 +147,27 @@ mod tests {
         assert_eq!(read, Ok((b"abc0123456789".to_vec(), None, 4)));
     }
 
+    proptest! {
+        #[test]
+        fn chunks_of_any_size_are_joined(chunks in vec(vec(any::<u8>(), 1..50), 0..8), size in 1usize..30) {
+            let mut bytes = Vec::new();
+            for chunk in &chunks {
+                bytes.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                bytes.extend(chunk);
+                bytes.extend(b"\r\n");
+            }
+            bytes.extend(b"0\r\n\r\nmore");
+            prop_assert_eq!(read_in_pieces(&bytes, size), Ok((chunks.concat(), None, 4)));
+        }
+
+        #[test]
+        fn whatever_comes_is_read_refused_or_waited_for(bytes in "[0-9a-f\r\n;: ]{0,60}", size in 1usize..30) {
+            let at_once = read_in_pieces(bytes.as_bytes(), 60);
+            let in_pieces = read_in_pieces(bytes.as_bytes(), size);
+            prop_assert_eq!(in_pieces, at_once);
+        }
+    }
+
     #[test]
     fn trailers_are_kept() {
         let (data, trailers, left) = read(b"1 \r\na\r\n0\r\nChecksum: 1a2b\r\nx: y\r\n\r\n").expect("an answer");
@@ -172,6 +197,7 @@ mod tests {
             "1 1\r\na\r\n",
             "11111111111111111\r\na\r\n",
             "1\na\r\n0\r\n\r\n",
+            "1\r\r\na\r\n0\r\n\r\n",
             "1\r\nab\r\n0\r\n\r\n",
             "0\r\nno field\r\n\r\n",
         ] {

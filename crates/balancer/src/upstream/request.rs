@@ -17,7 +17,6 @@ use crate::body::RequestBody;
 use crate::deadline;
 use crate::headers::push_line;
 use crate::text::decimal;
-use crate::upgrade;
 
 /// Most heads fit.
 const HEAD_CAPACITY: usize = 1024;
@@ -46,6 +45,10 @@ impl Head {
         let mut text = Vec::with_capacity(HEAD_CAPACITY);
         text.extend_from_slice(method.as_str().as_bytes());
         text.push(b' ');
+        if target.as_str().starts_with('?') {
+            // "http://shop?page=2" has the path "/", and only there it may be left out.
+            text.push(b'/');
+        }
         text.extend_from_slice(target.as_str().as_bytes());
         text.extend_from_slice(b" HTTP/1.1\r\n");
         write(&mut text);
@@ -69,10 +72,9 @@ impl Head {
         }
     }
 
-    /// Asks for a WebSocket as well.
-    pub(crate) fn ask_upgrade(&mut self) {
-        upgrade::write_wish(&mut self.text);
-        self.asks_upgrade = true;
+    /// The same, which also asks to leave HTTP: its backend may agree.
+    pub(crate) fn asking_upgrade(self, asks_upgrade: bool) -> Self {
+        Self { asks_upgrade, ..self }
     }
 }
 
@@ -188,7 +190,10 @@ impl Sending {
     pub(super) fn poll_send(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         loop {
             // The first part of a body goes together with the head, if it is there.
-            let is_waiting = !self.is_body_over && self.part.is_empty() && self.poll_part(cx)?.is_pending();
+            let mut is_waiting = false;
+            while !self.is_body_over && self.part.is_empty() && !is_waiting {
+                is_waiting = self.poll_part(cx)?.is_pending();
+            }
             if self.lead.is_empty() && self.part.is_empty() && self.tail.is_empty() {
                 return if is_waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
@@ -220,7 +225,11 @@ impl Sending {
             Some(left) => {
                 // More than was said would be the next request.
                 *left = left.checked_sub(data.len() as u64).ok_or(SendError::Body)?;
-                self.is_body_over = *left == 0;
+                if *left == 0 {
+                    self.is_body_over = true;
+                    // Nothing of a client's is kept with a connection that waits for another.
+                    self.body = RequestBody::Empty;
+                }
             }
         }
         self.part = data;
@@ -229,6 +238,7 @@ impl Sending {
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), SendError> {
         self.is_body_over = true;
+        self.body = RequestBody::Empty;
         match self.left {
             Some(0) => {}
             Some(_) => return Err(SendError::Body),
@@ -332,6 +342,14 @@ mod tests {
             let expected = format!("{method} /a?b HTTP/1.1\r\nhost: shop\r\n{rest}");
             assert_eq!(received(&head, body).await, expected);
         }
+    }
+
+    #[test]
+    fn a_target_has_a_path() {
+        let target = "http://shop.example?a=b".parse::<http::Uri>().expect("a target");
+        let target = target.path_and_query().expect("a query");
+        let head = Head::new(&Method::GET, target, &HeaderMap::new(), &RequestBody::Empty, |_| {});
+        assert_eq!(head.text, b"GET /?a=b HTTP/1.1\r\n");
     }
 
     #[tokio::test]

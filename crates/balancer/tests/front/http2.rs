@@ -177,6 +177,30 @@ async fn trailers_of_a_backend_reach_the_client_and_those_of_the_client_the_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_unknown_length_ends_where_its_stream_ends() {
+    let backend = raw_backend(|head, mut stream| async move {
+        let request = with_rest(head, &mut stream, "\r\n0\r\n\r\n").await;
+        assert!(request.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{request}");
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer).await.expect("sent");
+    })
+    .await;
+    let front = Front::start(&routes_to(backend), limits(), 1).await;
+    let stream = TcpStream::connect(front.public).await.expect("connected");
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    // Its last frame is an empty one.
+    let frames = [Frame::data(Bytes::from_static(b"hello"))];
+    let body = StreamBody::new(futures::stream::iter(frames.map(Ok::<_, Infallible>)));
+    let request = Request::post("http://shop.example/echo").body(body).expect("a request");
+    let answered = timeout(DEADLINE / 2, sender.send_request(request)).await;
+    let response = answered.expect("long before the deadline").expect("an answer");
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn draining_says_goodbye_and_finishes_what_is_under_way() {
     let backend = Backend::start("inventory-1").await;
     let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
