@@ -120,8 +120,12 @@ impl Connection {
     /// Sends the request, and reads the head of its answer. "101 Switching Protocols" is one only where it was asked for.
     pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, NoAnswer>> {
         loop {
-            if let Err(body) = self.send(cx) {
-                return Poll::Ready(Err(body.map_or(NoAnswer::Broken, NoAnswer::Unsent)));
+            if let Err(error) = self.send(cx) {
+                let unsent = match error {
+                    SendError::Write => self.sending.take_back(),
+                    SendError::Body => None,
+                };
+                return Poll::Ready(Err(unsent.map_or(NoAnswer::Broken, NoAnswer::Unsent)));
             }
             while let Some(answer) = self.take_head().map_err(|_| NoAnswer::Nonsense)? {
                 if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -145,21 +149,16 @@ impl Connection {
     }
 
     /// Sends as much of the request as can be sent. A backend that takes no more of it may have answered all the same:
-    /// that is what one does to whom sends too much. The error is the body, if nothing has left.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Option<RequestBody>> {
+    /// that is what one does to whom sends too much. So that is an error only if nothing has left.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
         match self.sending.poll_send(&mut self.stream, cx) {
-            Poll::Ready(Err(SendError::Body)) => Err(None),
-            Poll::Ready(Err(SendError::Write)) => {
+            Poll::Ready(Err(SendError::Write)) if self.sending.has_left() => {
+                self.sending = Sending::nothing();
                 self.is_persistent = false;
-                match self.sending.take_back() {
-                    Some(body) => Err(Some(body)),
-                    None => {
-                        self.sending = Sending::nothing();
-                        Ok(())
-                    }
-                }
+                Ok(())
             }
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => Ok(()),
         }
     }
 

@@ -174,6 +174,11 @@ impl Sending {
         self.is_body_over && self.lead.is_empty() && self.part.is_empty() && self.tail.is_empty()
     }
 
+    /// Whether anything of the request was taken.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     /// The body, if nothing of the request has left, nor ever will.
     pub(super) fn take_back(&mut self) -> Option<RequestBody> {
         let has_ended = self.is_body_over && self.left.is_none();
@@ -208,7 +213,7 @@ impl Sending {
         };
         match frame.transpose().map_err(|_| SendError::Body)?.map(Frame::into_data) {
             None => self.end(None)?,
-            Some(Err(frame)) => self.end(frame.into_trailers().ok())?,
+            Some(Err(frame)) => self.end(frame.trailers_ref())?,
             Some(Ok(data)) if data.is_empty() => {}
             Some(Ok(data)) => self.send_part(data)?,
         }
@@ -236,7 +241,7 @@ impl Sending {
         Ok(())
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), SendError> {
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), SendError> {
         self.is_body_over = true;
         self.body = RequestBody::Empty;
         match self.left {
@@ -244,7 +249,7 @@ impl Sending {
             Some(_) => return Err(SendError::Body),
             None => {
                 self.lead.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter().flatten() {
+                for (name, value) in trailers.into_iter().flatten() {
                     if self.announced.contains(name) {
                         push_line(&mut self.lead, name, value);
                     }
@@ -407,7 +412,7 @@ mod tests {
             ("x-other".parse().expect("a name"), HeaderValue::from_static("2")),
             (CONTENT_LENGTH, HeaderValue::from_static("3")),
         ]);
-        sending.end(Some(sent)).expect("ended");
+        sending.end(Some(&sent)).expect("ended");
         assert_eq!(sending.lead, b"0\r\nx-sum: 1\r\n\r\n");
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,6 +20,7 @@ use crate::support::{Backend, DEADLINE, Front, eventually, limits, metric, route
 use crate::tls;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -32,9 +33,12 @@ const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
 
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
 
-async fn client(
+async fn client<B>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> (Sender, JoinHandle<Result<(), hyper::Error>>) {
+) -> (SendRequest<B>, JoinHandle<Result<(), hyper::Error>>)
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (sender, connection) = handshake.await.expect("HTTP/2");
     (sender, tokio::spawn(connection))
@@ -154,10 +158,7 @@ async fn trailers_of_a_backend_reach_the_client_and_those_of_the_client_the_back
     })
     .await;
     let front = Front::start(&routes_to(backend), limits(), 1).await;
-    let stream = TcpStream::connect(front.public).await.expect("connected");
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.expect("HTTP/2");
-    tokio::spawn(connection);
+    let (mut sender, _connection) = client(TcpStream::connect(front.public).await.expect("connected")).await;
     let mut trailers = HeaderMap::new();
     trailers.insert("tail-of-request", HeaderValue::from_static("1"));
     let frames = [Frame::data(Bytes::from_static(b"hello")), Frame::trailers(trailers)];
@@ -186,10 +187,7 @@ async fn an_upload_of_unknown_length_ends_where_its_stream_ends() {
     })
     .await;
     let front = Front::start(&routes_to(backend), limits(), 1).await;
-    let stream = TcpStream::connect(front.public).await.expect("connected");
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.expect("HTTP/2");
-    tokio::spawn(connection);
+    let (mut sender, _connection) = client(TcpStream::connect(front.public).await.expect("connected")).await;
     // Its last frame is an empty one.
     let frames = [Frame::data(Bytes::from_static(b"hello"))];
     let body = StreamBody::new(futures::stream::iter(frames.map(Ok::<_, Infallible>)));
@@ -302,6 +300,39 @@ async fn rapid_resets_end_the_connection_and_leave_nothing_behind() {
         sender.send_request(get("/echo")).await.expect("an answer").status(),
         200
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_its_client_cuts_short_is_not_the_backend_s_fault() {
+    let backend = Backend::start("inventory-1").await;
+    let front = Front::start(&routes(&[&backend], &[]), limits(), 1).await;
+    let mut raw = Raw::connect(front.public, &[]).await;
+    // `POST`, `http`, `/`, the authority `a`, and a length of ten.
+    let head = [&[0x83, 0x86, 0x84, 0x41, 1, b'a', 0x0f, 0x0d, 2][..], b"10"].concat();
+    for number in 0..10u32 {
+        let id = 2 * number + 1;
+        raw.stream
+            .write_all(&frame(HEADERS, END_HEADERS, id, &head))
+            .await
+            .expect("sent");
+        raw.stream.write_all(&frame(DATA, 0, id, b"12345")).await.expect("sent");
+        eventually("it is under way", || async {
+            metric(front.admin, "balancer_in_flight").await > 0
+        })
+        .await;
+        // By this code the stream looks as if it had ended.
+        raw.stream
+            .write_all(&frame(RST_STREAM, 0, id, &[0; 4]))
+            .await
+            .expect("sent");
+        eventually("it is over", || async {
+            metric(front.admin, "balancer_in_flight").await == 0
+        })
+        .await;
+    }
+    for kind in ["kind=\"reset\"", "kind=\"ejected\""] {
+        assert_eq!(metric(front.admin, kind).await, 0, "{kind}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
