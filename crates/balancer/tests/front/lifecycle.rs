@@ -167,6 +167,16 @@ impl Drop for Process {
     }
 }
 
+/// A signal that stops a process is taken by one of its threads; the others run until that one has had its turn.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name before it, in parentheses, may hold anything.
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_one_socket_and_one_may_die() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -194,6 +204,10 @@ async fn two_processes_share_one_socket_and_one_may_die() {
     };
     let pid = rustix::process::Pid::from_child(&first.child);
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("frozen");
+    eventually("all its threads have stopped", || async {
+        is_stopped(first.child.id())
+    })
+    .await;
     all_by_second("who is frozen accepts nothing").await;
     first.kill();
     all_by_second("no new connection is lost").await;
