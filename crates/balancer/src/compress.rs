@@ -24,6 +24,7 @@ use self::encoder::Encoder;
 pub(crate) use self::encoder::Encoders;
 use crate::Side;
 use crate::exchange::Exchange;
+use crate::headers::{elements, lists};
 use crate::worker::Worker;
 
 /// Less is in the same packet either way.
@@ -110,13 +111,9 @@ impl Wanted {
 
 /// The coding that the client likes best, ours first among equals.
 fn negotiate(headers: &HeaderMap) -> Option<Coding> {
-    let lines = headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
     let mut weights: [Option<f32>; 3] = [None; 3];
     let (mut identity, mut others) = (None, None);
-    for item in lines.flat_map(|line| line.split(',')) {
+    for item in elements(headers, &ACCEPT_ENCODING) {
         let mut parts = item.split(';');
         let name = parts.next().unwrap_or_default().trim();
         let weight = parts.find_map(weight_of).unwrap_or(1.0);
@@ -216,15 +213,6 @@ fn add_vary(headers: &mut HeaderMap) {
     if !lists(headers, &VARY, "accept-encoding") {
         headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-}
-
-fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|found| found.trim().eq_ignore_ascii_case(item))
 }
 
 #[cfg(test)]

@@ -38,14 +38,21 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// The elements of a field that is a list, in all of its lines (RFC 9110, section 5.6.1).
+pub(crate) fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Whether such a list has this element, in any case.
+pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
+    elements(headers, name).any(|found| found.eq_ignore_ascii_case(element))
+}
+
 /// What `Connection` names as meant for this neighbour only.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+    elements(headers, &CONNECTION)
+        .filter_map(|name| name.parse().ok())
         .filter(may_be_nominated)
         .collect()
 }
@@ -56,16 +63,6 @@ fn may_be_nominated(name: &HeaderName) -> bool {
     // Whether a request may be sent twice is decided by its key, which so has to arrive; and whose it is by these.
     let is_of_sender = *name == IDEMPOTENCY_KEY || name.as_str().starts_with("x-forwarded-");
     !is_of_message && !is_of_sender
-}
-
-/// Whether the client says that it takes trailers. Then the backend may send them.
-fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(TE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// Appends a line to a head.
@@ -109,7 +106,8 @@ pub(crate) fn write_request(
     }
     if asks_upgrade {
         upgrade::write_wish(head);
-    } else if takes_trailers(headers) {
+    } else if lists(headers, &TE, "trailers") {
+        // The client takes trailers: then the backend may send them.
         push_line(head, &TE, "trailers");
         push_line(head, &CONNECTION, "te");
     }

@@ -13,7 +13,7 @@ use shop_front::Tunnel;
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::forward::Answer;
-use crate::headers::{self, Failover, push_line};
+use crate::headers::{self, Failover, lists, push_line};
 use crate::upstream::Lease;
 use crate::worker::Worker;
 
@@ -98,12 +98,7 @@ impl Wish {
 
 /// Whether these headers ask for a WebSocket.
 fn is_asked_for(headers: &HeaderMap) -> bool {
-    let is_nominated = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+    let is_nominated = lists(headers, &CONNECTION, "upgrade");
     let mut protocols = headers.get_all(UPGRADE).iter();
     let is_websocket = protocols.next().is_some_and(|protocol| is_named(protocol.as_bytes()));
     is_nominated && is_websocket && protocols.next().is_none()

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -126,6 +127,13 @@ async fn connect(backend: &Backend) -> io::Result<Box<Connection>> {
     Ok(Box::new(Connection::new(stream)))
 }
 
+/// Takes what has come of a body, or of a chunk, of which so much is left.
+fn take_part(input: &mut BytesMut, left: &mut u64) -> Bytes {
+    let taken = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+    *left -= taken as u64;
+    input.split_to(taken).freeze()
+}
+
 /// The backend said what no HTTP is.
 fn nonsense(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
@@ -146,11 +154,17 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_that_is_too_old_for_one_request_is_kept_for_the_next() {
+    /// A connection: this side of it, and the backend's.
+    pub(super) async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
-        let stream = TcpStream::connect(address).await.expect("connected");
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (ours.expect("connected"), theirs.expect("accepted").0)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_too_old_for_one_request_is_kept_for_the_next() {
+        let (stream, _backend) = pair().await;
         let pool = Pool::default();
         pool.put(1, Box::new(Connection::new(stream)));
         assert!(pool.take(1, Duration::ZERO).is_none());
@@ -159,15 +173,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_its_backend_has_closed_is_not_used_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let address = listener.local_addr().expect("an address");
         let pool = Pool::default();
-        for _ in 0..2 {
-            let stream = TcpStream::connect(address).await.expect("connected");
+        let (first, _open) = pair().await;
+        let (second, closed) = pair().await;
+        for stream in [first, second] {
             pool.put(1, Box::new(Connection::new(stream)));
         }
-        let (_open, _) = listener.accept().await.expect("accepted");
-        let (closed, _) = listener.accept().await.expect("accepted");
         drop(closed);
         let alive = || {
             pool.idle.borrow()[&1]

@@ -3,8 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::fields;
-use super::nonsense;
+use super::{fields, nonsense, take_part};
 
 /// A chunk's size and what extends it, which nobody here understands.
 const LINE_BYTES_MAX: usize = 4 * 1024;
@@ -49,12 +48,11 @@ impl Chunked {
                 }
                 Self::Within(_) if input.is_empty() => return Ok(Piece::Missing),
                 Self::Within(left) => {
-                    let taken = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
-                    *left -= taken as u64;
+                    let part = take_part(input, left);
                     if *left == 0 {
                         *self = Self::AfterChunk;
                     }
-                    return Ok(Piece::Data(input.split_to(taken).freeze()));
+                    return Ok(Piece::Data(part));
                 }
                 Self::AfterChunk if input.len() < 2 => return Ok(Piece::Missing),
                 Self::AfterChunk => {

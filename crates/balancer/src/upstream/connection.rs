@@ -21,8 +21,8 @@ use tokio_util::io::poll_read_buf;
 use super::answer::{self, Framing};
 use super::chunked::{Chunked, Piece};
 use super::fields;
-use super::nonsense;
 use super::request::{Head, SendError, Sending};
+use super::{nonsense, take_part};
 use crate::body::RequestBody;
 
 /// Least and most that is read at a time: a photo's 64 KiB come together with their head.
@@ -196,11 +196,7 @@ impl Connection {
             let piece = match &mut self.left {
                 Left::Bytes(0) => Piece::End,
                 Left::Bytes(_) | Left::Rest if self.input.is_empty() => Piece::Missing,
-                Left::Bytes(left) => {
-                    let taken = usize::try_from(*left).map_or(self.input.len(), |left| left.min(self.input.len()));
-                    *left -= taken as u64;
-                    Piece::Data(self.input.split_to(taken).freeze())
-                }
+                Left::Bytes(left) => Piece::Data(take_part(&mut self.input, left)),
                 Left::Rest => Piece::Data(self.input.split().freeze()),
                 Left::Chunks(chunked) => chunked.next(&mut self.input)?,
             };
@@ -259,8 +255,8 @@ mod tests {
     use http::uri::PathAndQuery;
     use http::{HeaderMap, Method};
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::TcpListener;
 
+    use super::super::tests::pair;
     use super::*;
 
     /// What becomes of an answer.
@@ -274,11 +270,8 @@ mod tests {
     }
 
     async fn read(method: Method, answer: &str) -> Read {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let address = listener.local_addr().expect("an address");
-        let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let mut backend = accepted.expect("accepted").0;
-        let mut connection = Connection::new(stream.expect("connected"));
+        let (stream, mut backend) = pair().await;
+        let mut connection = Connection::new(stream);
         let path = PathAndQuery::from_static("/");
         let head = Head::new(&method, &path, &HeaderMap::new(), &RequestBody::Empty, |_| {});
         connection.begin(&head, RequestBody::Empty, Instant::now(), Instant::now());

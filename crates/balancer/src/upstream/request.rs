@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
 use crate::deadline;
-use crate::headers::push_line;
+use crate::headers::{elements, push_line};
 use crate::text::decimal;
 
 /// Most heads fit.
@@ -79,10 +79,8 @@ impl Head {
 }
 
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(TRAILER).iter().filter_map(|line| line.to_str().ok());
-    let names = lines.flat_map(|line| line.split(','));
-    names
-        .filter_map(|name| name.trim().parse().ok())
+    elements(headers, &TRAILER)
+        .filter_map(|name| name.parse().ok())
         .filter(may_be_trailer)
         .collect()
 }
@@ -300,16 +298,9 @@ mod tests {
     use http::HeaderValue;
     use http::header::HOST;
     use tokio::io::AsyncReadExt as _;
-    use tokio::net::TcpListener;
 
+    use super::super::tests::pair;
     use super::*;
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let address = listener.local_addr().expect("an address");
-        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (ours.expect("connected"), theirs.expect("accepted").0)
-    }
 
     fn head(method: &Method, body: &RequestBody) -> Head {
         let target = PathAndQuery::from_static("/a?b");
